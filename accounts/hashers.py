@@ -1,0 +1,8 @@
+from django.contrib.auth.hashers import Argon2PasswordHasher
+
+
+class DemoPasswordHasher(Argon2PasswordHasher):
+    """Marks a password that the demo made up. Production settings do not list this hasher, so a
+    demo database that ends up there lets nobody in."""
+
+    algorithm = "demo_argon2"

@@ -1,0 +1,134 @@
+"""``manage.py demo``: a world to try every contract on, served at once."""
+
+import json
+import socket
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.management.world import WorldError, enter_world
+
+HOST = "127.0.0.1"
+
+
+class Command(BaseCommand):
+    help = (
+        "Migrates the database (DATABASE_URL, or an SQLite file), creates the demo world once, "
+        "prints who is who, and serves it on localhost. Never runs in production."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument("--no-serve", action="store_true", help="stop before serving")
+        parser.add_argument("--json", action="store_true", help="print the world as JSON only")
+        parser.add_argument(
+            "--reset", action="store_true", help="empty a database that the demo made, start over"
+        )
+
+    def handle(
+        self, *args: Any, port: int, no_serve: bool, json: bool, reset: bool, **options: Any
+    ) -> None:
+        if settings.PRODUCTION:
+            raise CommandError("The demo does not run with ENVIRONMENT=production.")
+        if not no_serve:
+            _require_free(port)
+        call_command("migrate", verbosity=0, interactive=False)
+        try:
+            world = enter_world(reset=reset)
+        except WorldError as error:
+            raise CommandError(error.reason) from error
+        world["base_url"] = f"http://{HOST}:{port}"
+        self.stdout.write(_as_json(world) if json else describe(world))
+        self.stdout.flush()
+        if not no_serve:
+            serve(port)
+
+
+def describe(world: dict[str, Any]) -> str:
+    """Return the world as a text for people: who is who, and a curl line for each contract."""
+    base, users, managed = world["base_url"], world["users"], world["managed_users"]
+    lines = ["", "Sexton's demo world", ""]
+    lines += [f"  {'user':<10} {'id':<32} {'password':<18} API key"]
+    lines += [
+        f"  {name:<10} {user['id']:<32} {user['password']:<18} {user['api_key']}"
+        for name, user in users.items()
+    ]
+    lines += ["", f"  {'organization':<14} {'id':<38} owners"]
+    lines += [
+        f"  {name:<14} {it['id']:<38} {', '.join(it['owners'])}"
+        for name, it in world["organizations"].items()
+    ]
+    lines += ["", "  northwind manages:"]
+    lines += [f"  {name:<10} {user['id']}" for name, user in managed.items()]
+    lines += ["", f"  northwind's platform key: {world['keys']['platform']}"]
+    lines += ["", "One line for each contract:", ""]
+    for title, line in curl_lines(world).items():
+        lines += [f"  # {title}", f"  {line}", ""]
+    login = f"{users['operator']['username']} / {users['operator']['password']}"
+    lines += [f"Admin: {base}/admin/ ({login})", f"API documentation: {base}/docs", ""]
+    return "\n".join(lines)
+
+
+def curl_lines(world: dict[str, Any]) -> dict[str, str]:
+    """Return a line to paste for each contract, by what it does."""
+    base, users, managed = world["base_url"], world["users"], world["managed_users"]
+    acme = world["organizations"]["acme"]["id"]
+    return {
+        "DELETE /account: dana erases her own account": (
+            f"curl -i -X DELETE {base}/account -H 'Authorization: Bearer "
+            f"{users['dana']['api_key']}' -H 'Content-Type: application/json' "
+            "-d '{\"confirm\": true}'"
+        ),
+        "DELETE /v1/user/{user_id}: bob soft-deletes his account": (
+            f"curl -i -X DELETE {base}/v1/user/{users['bob']['id']} "
+            f"-H 'X-API-Key: {users['bob']['api_key']}'"
+        ),
+        "DELETE /users/{userId}: northwind erases erin, whom it manages": (
+            f"curl -i -X DELETE {base}/users/{managed['erin']['id']} "
+            f"-H 'Authorization: bearer {world['keys']['platform']}' "
+            "-H 'x-api-version: 2025-09'"
+        ),
+        "DELETE /organizations/{id}: alice deletes acme": (
+            f"curl -i -X DELETE {base}/organizations/{acme} "
+            f"-H 'Authorization: Bearer {users['alice']['api_key']}'"
+        ),
+        "DELETE /user/{userId}: the operator erases frank": (
+            f"curl -i -X DELETE {base}/user/{managed['frank']['id']} "
+            f"-H 'Authorization: Bearer {world['keys']['operator']}'"
+        ),
+    }
+
+
+def serve(port: int) -> None:
+    """Serve until interrupted, with the server that production uses. Logs go to stderr."""
+    from granian import Granian
+    from granian.constants import Interfaces
+
+    sys.stderr.write(f"Serving on http://{HOST}:{port} (Ctrl-C stops it)\n")
+    Granian(
+        settings.WSGI_APPLICATION.replace(".application", ":application"),
+        address=HOST,
+        port=port,
+        interface=Interfaces.WSGI,
+        workers=1,
+        blocking_threads=8,
+        log_enabled=False,
+        working_dir=settings.BASE_DIR,
+    ).serve()
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise CommandError(f"Port {port} is taken. Choose another with --port.") from error
+
+
+def _as_json(world: dict[str, Any]) -> str:
+    return json.dumps(world, indent=2)

@@ -1,0 +1,269 @@
+"""How users leave: the soft delete, the erasures of each kind of caller, and the way back."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+
+from accounts.exceptions import NameTaken, Oneself, RightMissing, SomebodyElse
+from accounts.models import Session, User
+from apikeys.services import revoke_keys_of_user
+from audit.actors import Actor
+from audit.events import Reference, record, redact_person
+from erasure import requests
+from erasure.exceptions import ActorGone, SubjectNotFound
+from erasure.executor import Erasure, erase_locked
+from erasure.models import DeletionRequest
+from erasure.subjects import lock_subject
+from organizations.models import ManagedUser
+from organizations.ownership import forbid_ownerless
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    id: UUID
+    username: str
+    email: str
+    name: str
+    date_joined: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SoftDeletion:
+    """A user who has just been deleted, and when the data will be erased."""
+
+    user_id: UUID
+    deletion_id: UUID
+    erase_due_at: datetime
+
+
+def get_own_profile(*, actor: Actor, user_id: UUID) -> Profile:
+    """Return the actor's own profile; raises SomebodyElse, SubjectNotFound or RightMissing."""
+    _require_self(actor, user_id)
+    user = User.live.filter(pk=user_id).first()
+    if user is None:
+        raise ActorGone(user_id)
+    return Profile(user.pk, user.username, user.email, user.name, user.date_joined)
+
+
+def soft_delete_own_account(*, actor: Actor, user_id: UUID, now: datetime) -> SoftDeletion:
+    """Set the flags, end every credential and session, and schedule the erasure.
+
+    A legal hold does not stop this: the data stays, and its erasure waits. Raises SomebodyElse,
+    SubjectNotFound, SoleOwner, DeletionInProgress or ActorGone.
+    """
+    _require_self(actor, user_id)
+    with transaction.atomic(durable=True):
+        user = _lock_actor(actor)
+        forbid_ownerless([user.pk])
+        request = requests.schedule(
+            actor=actor,
+            subject=Reference("user", user.pk),
+            due_at=now + settings.GRACE_PERIOD,
+            now=now,
+            before={"is_active": user.is_active},
+        )
+        User.objects.filter(pk=user.pk).update(is_deleted=True, is_active=False, deleted_at=now)
+        revoke_keys_of_user(user.pk, used=actor.credential_id, now=now)
+        Session.objects.filter(user_id=user.pk).delete()
+        record(
+            "user.deleted",
+            actor=actor,
+            subject=request.subject,
+            now=now,
+            facts={"deletion": str(request.pk)},
+            keep_details=True,
+        )
+    return SoftDeletion(user.pk, request.pk, request.due_at)
+
+
+def erase_own_account(*, actor: Actor, now: datetime) -> Erasure:
+    """Erase the actor's own account for ever. Raises RightMissing, ActorGone, SoleOwner,
+    UnderLegalHold or DeletionInProgress."""
+    with transaction.atomic(durable=True):
+        return _erase(actor, _lock_actor(actor), now)
+
+
+def erase_managed_user(*, actor: Actor, reference: UUID | str, now: datetime) -> Erasure:
+    """Erase a user that the acting organization manages; what the log holds stays.
+
+    ``reference`` is the user's id or username. Raises RightMissing, Oneself, SubjectNotFound,
+    SoleOwner, UnderLegalHold or DeletionInProgress.
+    """
+    organization_id = _require_organization(actor)
+    user_id = _find_managed(organization_id, reference)
+    if user_id is None:
+        raise SubjectNotFound("user")
+    _forbid_self(actor, user_id)
+    with transaction.atomic(durable=True):
+        user = lock_subject(Reference("user", user_id))
+        # Reach is read again under the lock: the user may have left the organization meanwhile.
+        if user is None or _find_managed(organization_id, user_id) is None:
+            raise SubjectNotFound("user")
+        return _erase(actor, user, now, organization_id=organization_id, keep_logs=True)
+
+
+def erase_logs_of_managed_user(*, actor: Actor, reference: UUID | str, now: datetime) -> int:
+    """Erase what the activity log holds about a user whom the acting organization manages, or
+    managed until the user was erased; return how many values there were.
+
+    Works before and after the account is gone, by id; repeating it is harmless. Raises
+    RightMissing, Oneself or SubjectNotFound.
+    """
+    organization_id = _require_organization(actor)
+    user_id = _find_managed(organization_id, reference) or _find_erased(organization_id, reference)
+    if user_id is None:
+        raise SubjectNotFound("user")
+    _forbid_self(actor, user_id)
+    with transaction.atomic(durable=True):
+        removed = redact_person(user_id)
+        subject = Reference("user", user_id)
+        record("user.logs_erased", actor=actor, subject=subject, now=now, facts={"values": removed})
+    return removed
+
+
+def erase_user_as_operator(
+    *, actor: Actor, user_id: UUID, now: datetime, reference: str = ""
+) -> Erasure:
+    """Erase any user but oneself, logs included, on behalf of staff.
+
+    ``reference`` is the case that the deletion belongs to. Raises RightMissing, Oneself,
+    SubjectNotFound, SoleOwner, UnderLegalHold or DeletionInProgress.
+    """
+    staff = User.live.filter(pk=actor.user_id, is_staff=True).first()
+    if staff is None or not staff.has_perm("accounts.erase_user"):
+        raise RightMissing("accounts.erase_user")
+    _forbid_self(actor, user_id)
+    with transaction.atomic(durable=True):
+        user = lock_subject(Reference("user", user_id))
+        if user is None:
+            raise SubjectNotFound("user")
+        managed_by = ManagedUser.objects.filter(user_id=user_id).values_list("organization_id")
+        organization = managed_by.first()
+        facts = {"reference": reference} if reference else {}
+        return _erase(
+            actor, user, now, organization_id=organization[0] if organization else None, facts=facts
+        )
+
+
+def restore_user(*, actor: Actor, user_id: UUID, now: datetime, reference: str = "") -> None:
+    """Undo a soft delete within its grace period. The account comes back as it was; credentials
+    that died stay dead.
+
+    Raises SubjectNotFound, NotRestorable, GraceExpired, or NameTaken when somebody else bears the
+    username or the e-mail address by now.
+    """
+    try:
+        with transaction.atomic(durable=True):
+            subject = Reference("user", user_id)
+            user = lock_subject(subject)
+            if user is None:
+                raise SubjectNotFound("user")
+            before = requests.cancel(subject=subject, now=now).before
+            _forbid_taken_name(user)
+            user.is_deleted, user.deleted_at = False, None
+            user.is_active = before.get("is_active", True)
+            user.save(update_fields=["is_deleted", "deleted_at", "is_active"])
+            facts = {"reference": reference} if reference else {}
+            record("user.restored", actor=actor, subject=subject, now=now, facts=facts)
+    except IntegrityError as error:
+        # Somebody took the name between the look and the write; the constraint saw it.
+        raise NameTaken(user_id, "username or email") from error
+
+
+def set_active(*, actor: Actor, user_id: UUID, is_active: bool, now: datetime) -> None:
+    """Let a user in or lock them out, reversibly. Locking out ends sessions and never leaves an
+    organization without an owner. Raises SubjectNotFound, Oneself or SoleOwner."""
+    _forbid_self(actor, user_id)
+    with transaction.atomic(durable=True):
+        subject = Reference("user", user_id)
+        user = lock_subject(subject)
+        if user is None or user.is_deleted:
+            raise SubjectNotFound("user")
+        if not is_active:
+            forbid_ownerless([user_id])
+            Session.objects.filter(user_id=user_id).delete()
+        User.objects.filter(pk=user_id).update(is_active=is_active)
+        action = "user.activated" if is_active else "user.deactivated"
+        record(action, actor=actor, subject=subject, now=now)
+
+
+def _erase(
+    actor: Actor,
+    user: User,
+    now: datetime,
+    *,
+    organization_id: UUID | None = None,
+    keep_logs: bool = False,
+    facts: dict[str, str] | None = None,
+) -> Erasure:
+    """Erase a locked user. Guards first; then keys, sessions and all else go with the row."""
+    if not user.is_deleted:
+        forbid_ownerless([user.pk])
+    return erase_locked(
+        actor=actor,
+        subject=Reference("user", user.pk),
+        instance=user,
+        organization_id=organization_id,
+        now=now,
+        keep_logs=keep_logs,
+        facts=facts,
+    )
+
+
+def _lock_actor(actor: Actor) -> User:
+    """Lock the acting user, who must still live: a request that raced the deletion ends here."""
+    if actor.user_id is None:
+        raise RightMissing("account")
+    user: User | None = lock_subject(Reference("user", actor.user_id))
+    if user is None or user.is_deleted or not user.is_active:
+        raise ActorGone(actor.user_id)
+    return user
+
+
+def _require_self(actor: Actor, user_id: UUID) -> None:
+    if actor.user_id is None:
+        raise RightMissing("account")
+    if user_id != actor.user_id:
+        if User.live.filter(pk=user_id).exists():
+            raise SomebodyElse(user_id)
+        raise SubjectNotFound("user")
+
+
+def _forbid_self(actor: Actor, user_id: UUID) -> None:
+    if user_id == actor.person_id:
+        raise Oneself(user_id)
+
+
+def _require_organization(actor: Actor) -> UUID:
+    if actor.organization_id is None:
+        raise RightMissing("organization")
+    return actor.organization_id
+
+
+def _find_managed(organization_id: UUID, reference: UUID | str) -> UUID | None:
+    managed = ManagedUser.objects.filter(organization_id=organization_id)
+    if isinstance(reference, UUID):
+        named = managed.filter(user_id=reference)
+    else:
+        named = managed.filter(user__username=reference, user__is_deleted=False)
+    return named.values_list("user_id", flat=True).first()
+
+
+def _find_erased(organization_id: UUID, reference: UUID | str) -> UUID | None:
+    if not isinstance(reference, UUID):
+        return None
+    past = DeletionRequest.objects.about(Reference("user", reference))
+    known = past.filter(organization_id=organization_id)
+    return known.values_list("subject_id", flat=True).first()
+
+
+def _forbid_taken_name(user: User) -> None:
+    others = User.objects.filter(is_deleted=False).exclude(pk=user.pk)
+    if others.filter(username=user.username).exists():
+        raise NameTaken(user.pk, "username")
+    if user.email and others.filter(Q(email__iexact=user.email)).exists():
+        raise NameTaken(user.pk, "email")

@@ -1,0 +1,30 @@
+"""What a key may do. A scope is granted to a key when it is made and never grows."""
+
+ACCOUNT_READ = "account:read"
+ACCOUNT_DELETE = "account:delete"
+KEYS_MANAGE = "keys:manage"
+ORGANIZATIONS_DELETE = "organizations:delete"
+ORGANIZATIONS_KEYS = "organizations:keys"
+USERS_DELETE = "users:delete"
+USERS_ERASE = "users:erase"
+
+PERSONAL = frozenset(
+    {ACCOUNT_READ, ACCOUNT_DELETE, KEYS_MANAGE, ORGANIZATIONS_DELETE, ORGANIZATIONS_KEYS}
+)
+"""A key of a user's own may hold these."""
+
+ORGANIZATION = frozenset({USERS_DELETE})
+"""A key of an organization, a platform key, may hold these."""
+
+STAFF = PERSONAL | {USERS_ERASE}
+"""A key of a staff user, an operator key, may hold these."""
+
+DESCRIPTIONS = {
+    ACCOUNT_READ: "read one's own profile",
+    ACCOUNT_DELETE: "delete one's own account",
+    KEYS_MANAGE: "create, list, rename and revoke one's own keys",
+    ORGANIZATIONS_DELETE: "delete organizations that one owns",
+    ORGANIZATIONS_KEYS: "create, list, rename and revoke keys of organizations that one runs",
+    USERS_DELETE: "delete the users that the organization manages, and their logs",
+    USERS_ERASE: "erase any user but oneself (staff)",
+}

@@ -1,0 +1,69 @@
+"""Writing and redacting events."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from audit.actors import Actor
+from audit.models import AuditEvent, EventDetail
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An opaque pointer to what an event is about: a kind such as ``user`` and an id."""
+
+    kind: str
+    id: UUID
+
+
+def record(
+    action: str,
+    *,
+    actor: Actor,
+    subject: Reference,
+    now: datetime,
+    organization_id: UUID | None = None,
+    facts: Mapping[str, Any] | None = None,
+    outcome: str = "done",
+    keep_details: bool = False,
+) -> UUID:
+    """Write one event in the caller's transaction and return its id.
+
+    ``facts`` must hold no personal data. With ``keep_details`` the actor's address and user agent
+    are written beside the event, as values that ``redact_person`` can erase; leave it off where
+    the event tells of that very person's erasure.
+    """
+    event = AuditEvent(
+        at=now,
+        action=action,
+        outcome=outcome,
+        actor_kind=actor.kind,
+        actor_id=actor.id,
+        subject_kind=subject.kind,
+        subject_id=subject.id,
+        organization_id=organization_id or actor.organization_id,
+        credential_id=actor.credential_id,
+        channel=actor.channel,
+        request_id=actor.request_id,
+        facts=dict(facts or {}),
+    )
+    event.save(force_insert=True)
+    if keep_details and actor.person_id:
+        details = {"address": actor.origin.address, "user_agent": actor.origin.user_agent}
+        EventDetail.objects.bulk_create(
+            EventDetail(event_id=event.id, person_id=actor.person_id, field=field, value=value)
+            for field, value in details.items()
+            if value
+        )
+    return event.id
+
+
+def redact_person(person_id: UUID) -> int:
+    """Erase every personal value that the log holds about a person; return how many there were.
+
+    GDPR Art. 17(1). The events themselves stay: they hold opaque ids only.
+    """
+    removed, _ = EventDetail.objects.filter(person_id=person_id).delete()
+    return removed

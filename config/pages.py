@@ -1,0 +1,92 @@
+"""Health, readiness, and the answers to requests that no contract claims."""
+
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.urls import Resolver404, resolve
+from django.utils import timezone
+from django.utils.csp import CSP
+from django.views.decorators.http import require_safe
+from django.views.generic import TemplateView
+
+from contracts.authentication import request_id_of
+from contracts.base import Contract, find_refusal
+from contracts.errors import Problem, Refusal, UnknownPath
+from contracts.house import HouseApi
+
+
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """Say that the process answers. Touches nothing else."""
+    return JsonResponse({"status": "ok"})
+
+
+@require_safe
+def readyz(request: HttpRequest) -> HttpResponse:
+    """Say whether requests would succeed: 200, or 503 with what is wrong."""
+    checks = {"database": _check_database()}
+    if checks["database"] == "ok":
+        checks["migrations"] = _check_migrations()
+    ready = set(checks.values()) == {"ok"}
+    body = {"status": "ready" if ready else "not ready", "checks": checks}
+    return JsonResponse(body, status=200 if ready else 503)
+
+
+class DocumentationView(TemplateView):
+    """The OpenAPI document as an interactive page, from this server's own files."""
+
+    template_name = "docs.html"
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = super().dispatch(request, *args, **kwargs)
+        # Swagger UI writes style attributes; nothing else on this page may.
+        policy = {**settings.SECURE_CSP, "style-src": [CSP.SELF, CSP.UNSAFE_INLINE]}
+        response._csp_config = policy  # type: ignore[attr-defined]
+        return response
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return _refuse(request, UnknownPath())
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return _refuse(request, Exception(), Refusal(400, "Bad request.", "BAD_REQUEST"))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _refuse(request, Exception())
+
+
+def _refuse(request: HttpRequest, error: Exception, refusal: Refusal | None = None) -> HttpResponse:
+    """Answer outside of any view, in the dialect of the path all the same."""
+    contract = _contract_at(request.path_info)
+    refusal = refusal or find_refusal(contract.errors, error)
+    problem = Problem(refusal, error, request_id_of(request), timezone.now())
+    return JsonResponse(contract.envelope(problem), status=refusal.status)
+
+
+def _contract_at(path: str) -> type[Contract]:
+    try:
+        found = getattr(resolve(path).func, "cls", None)
+    except Resolver404:
+        return HouseApi
+    return found if isinstance(found, type) and issubclass(found, Contract) else HouseApi
+
+
+def _check_database() -> str:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return "unreachable"
+    return "ok"
+
+
+def _check_migrations() -> str:
+    executor = MigrationExecutor(connection)
+    plan: list[Any] = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return f"{len(plan)} to apply: run manage.py migrate" if plan else "ok"

@@ -1,0 +1,273 @@
+"""All settings, read from the environment. ``.env.example`` lists and explains every variable.
+
+Development is the default and serves localhost only, so a deployment that forgets
+``ENVIRONMENT=production`` answers nobody from outside.
+"""
+
+import secrets
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.csp import CSP
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = BASE_DIR / "var"
+
+env = environ.Env()
+environ.Env.read_env(BASE_DIR / ".env")
+
+ENVIRONMENT = env.str("ENVIRONMENT", "development")
+if ENVIRONMENT not in ("development", "production"):
+    raise ImproperlyConfigured("ENVIRONMENT must be 'development' or 'production'.")
+PRODUCTION = ENVIRONMENT == "production"
+DEBUG = False
+
+
+def require(name: str, what: str) -> str:
+    """Return a variable that production cannot do without, or stop the start and say so."""
+    value: str = env.str(name, "")
+    if PRODUCTION and not value:
+        raise ImproperlyConfigured(f"Set the environment variable {name}: {what}.")
+    return value
+
+
+def local_secret() -> str:
+    """Return this checkout's own development secret, made at first use and readable by its owner
+    only."""
+    VAR_DIR.mkdir(exist_ok=True)
+    file = VAR_DIR / "secret-key"
+    try:
+        with file.open("x") as new:
+            file.chmod(0o600)
+            new.write(secrets.token_urlsafe(50))
+    except FileExistsError:
+        pass
+    return file.read_text()
+
+
+SECRET_KEY = (
+    require("SECRET_KEY", "a random text of at least 50 characters, kept secret") or local_secret()
+)
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+LOCAL_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+ALLOWED_HOSTS = (
+    env.list("ALLOWED_HOSTS", default=[])
+    or (require("ALLOWED_HOSTS", "the host names that clients use, separated by commas") and [])
+    or LOCAL_HOSTS
+)
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+INSTALLED_APPS = [
+    "accounts",
+    "organizations",
+    "apikeys",
+    "erasure",
+    "audit",
+    "contracts",
+    "config.apps.SextonAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+
+MIDDLEWARE = [
+    "config.middleware.RequestTrace",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.csp",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- database ---------------------------------------------------------------------------------
+
+DATABASE_URL = require("DATABASE_URL", "where PostgreSQL is, as postgres://user:password@host/name")
+
+
+def database(url: str) -> dict[str, Any]:
+    """Return Django's settings for a database URL, with what correctness needs on each engine."""
+    config: dict[str, Any] = env.db_url_config(url)
+    options = config.setdefault("OPTIONS", {})
+    if config["ENGINE"] == "django.db.backends.sqlite3":
+        # A deferred transaction that turns into a writer fails with "database is locked".
+        options["transaction_mode"] = "IMMEDIATE"
+        options["timeout"] = 30
+        # FULL: an answered deletion must survive a power cut. secure_delete: so must its absence.
+        options["init_command"] = (
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;"
+        )
+    elif config["ENGINE"] == "django.db.backends.postgresql":
+        from psycopg import IsolationLevel
+
+        # Guards lock the parent row and then count: that needs a fresh snapshot per statement.
+        options["isolation_level"] = IsolationLevel.READ_COMMITTED
+        config["CONN_MAX_AGE"] = env.int("DATABASE_MAX_AGE", 600)
+        config["CONN_HEALTH_CHECKS"] = env.bool("DATABASE_HEALTH_CHECKS", default=True)
+    else:
+        raise ImproperlyConfigured("DATABASE_URL must name PostgreSQL or SQLite.")
+    return config
+
+
+if not DATABASE_URL:
+    VAR_DIR.mkdir(exist_ok=True)
+    DATABASE_URL = f"sqlite:///{VAR_DIR / 'sexton.sqlite3'}"
+DATABASES = {"default": database(DATABASE_URL)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://")}
+
+# --- accounts ---------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["accounts.backends.AccountBackend"]
+SESSION_ENGINE = "accounts.sessions"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+if not PRODUCTION:
+    # Passwords of the demo's users are hashed by a hasher that production does not know.
+    PASSWORD_HASHERS.append("accounts.hashers.DemoPasswordHasher")
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+SILENCED_SYSTEM_CHECKS = [
+    # USERNAME_FIELD is unique among live users; AccountBackend looks among those only.
+    "auth.W004",
+]
+GRACE_PERIOD = timedelta(days=env.int("GRACE_PERIOD_DAYS", 14))
+
+API_KEY_PREFIX = env.str("API_KEY_PREFIX", "sk-")
+DEMO_KEY_PREFIX = f"{API_KEY_PREFIX}demo-"
+API_KEY_PREFIXES = (API_KEY_PREFIX,) if PRODUCTION else (API_KEY_PREFIX, DEMO_KEY_PREFIX)
+
+# --- HTTP -------------------------------------------------------------------------------------
+
+THROTTLE_CREDENTIAL = env.str("THROTTLE_CREDENTIAL", "600/min")
+THROTTLE_FAILED_AUTHENTICATION = env.str("THROTTLE_FAILED_AUTHENTICATION", "60/min")
+NUM_PROXIES = env.int("NUM_PROXIES", 0)
+DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("BODY_LIMIT", 64 * 1024)
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["contracts.parsing.JSONObjectParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "UNAUTHENTICATED_USER": None,
+    "NUM_PROXIES": NUM_PROXIES,
+}
+
+SECURE_CSP = {
+    "default-src": [CSP.NONE],
+    "script-src": [CSP.SELF],
+    "style-src": [CSP.SELF],
+    "img-src": [CSP.SELF, "data:"],
+    "font-src": [CSP.SELF],
+    "connect-src": [CSP.SELF],
+    "form-action": [CSP.SELF],
+    "base-uri": [CSP.NONE],
+    "frame-ancestors": [CSP.NONE],
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = 12 * 60 * 60
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
+if PRODUCTION:
+    SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+    SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", 365 * 24 * 60 * 60)
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
+    if NUM_PROXIES:
+        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Sexton",
+    "VERSION": "0.1.0",
+    "DESCRIPTION": "Takes users and organizations away properly: five delete contracts and the "
+    "house API beside them.",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PUBLIC": True,
+    "PREPROCESSING_HOOKS": ["config.openapi.keep_documented"],
+    "POSTPROCESSING_HOOKS": ["contracts.schema.add_request_id_header"],
+    "APPEND_COMPONENTS": {
+        "securitySchemes": {
+            "bearerAuth": {"type": "http", "scheme": "bearer"},
+            "apiKeyHeader": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+    },
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+
+# --- pages, mail, language --------------------------------------------------------------------
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if PRODUCTION
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = not PRODUCTION
+WHITENOISE_AUTOREFRESH = False
+LANGUAGE_CODE = "en-us"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LOGIN_URL = "admin:login"
+
+# --- logs -------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "config.logs.JsonFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
+    "loggers": {
+        "django": {"level": "INFO"},
+        # These quote the path, which may hold a username. RequestTrace logs the route instead.
+        "django.request": {"handlers": [], "propagate": False},
+        "django.server": {"handlers": [], "propagate": False},
+        "django.security.DisallowedHost": {"handlers": [], "propagate": False},
+    },
+}

@@ -1,0 +1,25 @@
+"""Every address. A contract's own file names its paths and answers for unknown ones beneath them."""
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularJSONAPIView
+
+from config import pages
+
+urlpatterns = [
+    path("", include("accounts.contracts.account")),
+    path("", include("accounts.contracts.v1_user")),
+    path("", include("accounts.contracts.users")),
+    path("", include("accounts.contracts.user")),
+    path("", include("organizations.contracts.organizations")),
+    path("", include("apikeys.api.keys")),
+    path("admin/", admin.site.urls),
+    path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
+    path("docs", pages.DocumentationView.as_view(), name="docs"),
+    path("healthz", pages.healthz),
+    path("readyz", pages.readyz),
+]
+
+handler400 = "config.pages.bad_request"
+handler404 = "config.pages.not_found"
+handler500 = "config.pages.server_error"

@@ -1,0 +1,75 @@
+"""From a request's headers to whom it speaks for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.utils import timezone
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from apikeys.verification import VerifiedKey, verify_key
+from audit.actors import Actor, Origin
+
+BEARER = "Authorization"
+KEY_HEADER = "X-API-Key"
+
+
+class KeyAuthentication(BaseAuthentication):
+    """Reads an API key from the headers that a contract accepts, the first one present winning."""
+
+    def __init__(self, headers: Sequence[str]) -> None:
+        self.headers = headers
+
+    def authenticate(self, request: Request) -> tuple[VerifiedKey, VerifiedKey] | None:
+        """Return the verified key, or None without a credential; AuthenticationFailed if it does
+        not hold."""
+        if (text := read_credential(request, self.headers)) is None:
+            return None
+        if (key := verify_key(text, now=timezone.now())) is None:
+            raise AuthenticationFailed
+        return key, key
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="api"'
+
+
+def read_credential(request: Request, headers: Sequence[str]) -> str | None:
+    """Return the text of the credential that a request carries, valid or not; None for none."""
+    for header in headers:
+        if (value := request.headers.get(header)) is None:
+            continue
+        if header != BEARER:
+            return value.strip()
+        # RFC 9110, section 11.1: the scheme's name is case-insensitive.
+        scheme, _, text = value.partition(" ")
+        return text.strip() if scheme.lower() == "bearer" else ""
+    return None
+
+
+def actor_of(request: Request, channel: str) -> Actor:
+    """Return the actor that an authenticated request stands for."""
+    key: VerifiedKey = request.auth
+    is_user = key.user_id is not None
+    return Actor(
+        kind="user" if is_user else "organization",
+        id=key.user_id if is_user else key.organization_id,
+        channel=channel,
+        request_id=request_id_of(request),
+        person_id=key.user_id if is_user else key.created_by_id,
+        credential_id=key.id,
+        origin=Origin(
+            address=client_address(request), user_agent=request.headers.get("User-Agent", "")[:255]
+        ),
+    )
+
+
+def request_id_of(request: Any) -> str:
+    return str(getattr(request, "request_id", ""))
+
+
+def client_address(request: Request) -> str:
+    """Return the client's address, reading X-Forwarded-For only as far as our own proxies wrote it
+    (the setting NUM_PROXIES)."""
+    return BaseThrottle().get_ident(request) or ""

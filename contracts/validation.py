@@ -1,0 +1,42 @@
+"""Reading the fields of a body through DRF's serializers, strictly."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import serializers
+
+from contracts.errors import Fault, InvalidRequest
+
+
+class StrictCharField(serializers.CharField):
+    """Takes text only: a number is a number, not its digits."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return str(super().to_internal_value(data))
+
+
+def validate(serializer: type[serializers.Serializer[Any]], body: Mapping[str, Any]) -> Any:
+    """Return the validated fields of a body; raises InvalidRequest with one fault for each thing
+    that is wrong, fields that nobody asked for included."""
+    checked = serializer(data=body)
+    unknown = [
+        Fault(["body", name], "This field does not exist.", "extra_forbidden")
+        for name in body.keys() - checked.fields.keys()
+    ]
+    if checked.is_valid() and not unknown:
+        return checked.validated_data
+    raise InvalidRequest(*_faults(["body"], checked.errors), *unknown)
+
+
+def _faults(loc: list[str | int], errors: Any) -> list[Fault]:
+    if isinstance(errors, Mapping):
+        return [fault for key, inner in errors.items() for fault in _faults([*loc, key], inner)]
+    found = []
+    for index, error in enumerate(errors):
+        if isinstance(error, Mapping | list):
+            found += _faults([*loc, index], error)
+        else:
+            found.append(Fault(loc, str(error), getattr(error, "code", "invalid")))
+    return found

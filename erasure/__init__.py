@@ -1,0 +1,1 @@
+"""Deletions from request to completion. Knows no model that it erases by name."""

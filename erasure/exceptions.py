@@ -1,0 +1,58 @@
+"""Why a deletion is refused. Each exception holds facts; what a client reads is the edge's affair."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+
+class DeletionError(Exception):
+    """A deletion that cannot go ahead. Nothing was changed."""
+
+
+@dataclass
+class SubjectNotFound(DeletionError):
+    """No such subject, or none within the actor's reach: the two look the same on purpose."""
+
+    kind: str
+
+
+@dataclass
+class ActorGone(DeletionError):
+    """The account or organization behind the credential ended while the request was under way."""
+
+    actor_id: UUID | None
+
+
+@dataclass
+class UnderLegalHold(DeletionError):
+    """A legal hold forbids erasing this subject."""
+
+    kind: str
+    subject_id: UUID
+
+
+@dataclass
+class DeletionInProgress(DeletionError):
+    """Another deletion of the same subject is running under a live lease."""
+
+    kind: str
+    subject_id: UUID
+
+
+class RestoreError(Exception):
+    """A soft delete that cannot be undone. Nothing was changed."""
+
+
+@dataclass
+class NotRestorable(RestoreError):
+    """There is no scheduled deletion to undo: it runs, it is done, or there never was one."""
+
+    subject_id: UUID
+
+
+@dataclass
+class GraceExpired(RestoreError):
+    """The grace period has ended; the erasure is due."""
+
+    subject_id: UUID
+    due_at: datetime

@@ -1,0 +1,30 @@
+"""Why work on an organization is refused."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from erasure.exceptions import DeletionError
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedOrganization:
+    """An organization that would be left without an owner, and how many members it has."""
+
+    id: UUID
+    name: str
+    members: int
+
+
+@dataclass
+class SoleOwner(DeletionError):
+    """These organizations would be left without a live owner."""
+
+    organizations: Sequence[OwnedOrganization]
+
+
+@dataclass
+class NotOrganizationOwner(DeletionError):
+    """The actor is not a live owner of this organization."""
+
+    organization_id: UUID
