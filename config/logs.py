@@ -41,3 +41,11 @@ class JsonFormatter(BaseJsonFormatter):
         if current := request_id.get():
             record.request_id = current
         return scrub(super().format(record))
+
+
+class Pathless(logging.Filter):
+    """Keeps the exceptions among Django's own lines about requests, without the path they quote."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = "unhandled exception", ()
+        return record.exc_info is not None

@@ -261,13 +261,16 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"json": {"()": "config.logs.JsonFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "filters": {"pathless": {"()": "config.logs.Pathless"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "json"},
+        "null": {"class": "logging.NullHandler"},
+    },
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
     "loggers": {
         "django": {"level": "INFO"},
         # These quote the path, which may hold a username. RequestTrace logs the route instead.
-        "django.request": {"handlers": [], "propagate": False},
-        "django.server": {"handlers": [], "propagate": False},
-        "django.security.DisallowedHost": {"handlers": [], "propagate": False},
+        "django.request": {"filters": ["pathless"]},
+        "django.security.DisallowedHost": {"handlers": ["null"], "propagate": False},
     },
 }

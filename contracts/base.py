@@ -94,12 +94,23 @@ class Contract(ViewSet):
     @classmethod
     def unknown_path(cls) -> Callable[..., HttpResponseBase]:
         """Return the view that answers 404 for unknown paths in this dialect."""
-        view: Callable[..., HttpResponseBase] = cls.as_view({"get": "retrieve"}, is_catch_all=True)
+        view: Callable[..., HttpResponseBase] = cls.as_view({"get": "refuse"}, is_catch_all=True)
         return view
 
     @property
     def actor(self) -> Actor:
         return actor_of(self.request, self.channel)
+
+    @property
+    def allowed_methods(self) -> list[str]:
+        return sorted(method.upper() for method in self.action_map)
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        return {}
+
+    def refuse(self, request: Request, *args: Any, **kwargs: Any) -> Never:
+        raise UnknownPath
 
     def get_authenticators(self) -> list[Any]:
         return [KeyAuthentication(self.credentials)]
@@ -173,7 +184,7 @@ class Contract(ViewSet):
     def _headers_of(self, error: Exception, refusal: Refusal) -> dict[str, str]:
         headers = {}
         if isinstance(error, MethodNotAllowed):
-            headers["Allow"] = ", ".join(sorted(method.upper() for method in self.action_map))
+            headers["Allow"] = ", ".join(self.allowed_methods)
         if isinstance(error, Throttled):
             headers["Retry-After"] = str(max(1, error.wait or 1))
         if refusal.status == 401:

@@ -1,0 +1,93 @@
+"""The people and things of the tests: Alice, Bob, and Charlie, who must never be touched."""
+
+from typing import Any
+
+import factory
+from django.conf import settings
+from django.utils import timezone
+
+from accounts.models import Session, User
+from apikeys import keyformat, scopes
+from apikeys.models import ApiKey
+from organizations.models import Invitation, ManagedUser, Membership, Organization
+
+
+class UserFactory(factory.django.DjangoModelFactory[User]):
+    class Meta:
+        model = User
+
+    username = factory.Sequence(lambda n: f"user{n}")
+    email = factory.LazyAttribute(lambda user: f"{user.username}@example.com")
+    name = factory.Faker("name")
+    password = "!"
+    date_joined = factory.LazyFunction(timezone.now)
+
+
+class OrganizationFactory(factory.django.DjangoModelFactory[Organization]):
+    class Meta:
+        model = Organization
+
+    name = factory.Sequence(lambda n: f"Organization {n}")
+    slug = factory.Sequence(lambda n: f"organization-{n}")
+    created_at = factory.LazyFunction(timezone.now)
+
+
+class MembershipFactory(factory.django.DjangoModelFactory[Membership]):
+    class Meta:
+        model = Membership
+
+    user = factory.SubFactory(UserFactory)
+    organization = factory.SubFactory(OrganizationFactory)
+    role = "member"
+    joined_at = factory.LazyFunction(timezone.now)
+
+
+class InvitationFactory(factory.django.DjangoModelFactory[Invitation]):
+    class Meta:
+        model = Invitation
+
+    organization = factory.SubFactory(OrganizationFactory)
+    email = factory.Sequence(lambda n: f"guest{n}@example.com")
+    token_digest = factory.Sequence(lambda n: f"{n:064x}")
+    created_at = factory.LazyFunction(timezone.now)
+    expires_at = factory.LazyFunction(timezone.now)
+
+
+class ManagedUserFactory(factory.django.DjangoModelFactory[ManagedUser]):
+    class Meta:
+        model = ManagedUser
+
+    organization = factory.SubFactory(OrganizationFactory)
+    user = factory.SubFactory(UserFactory)
+    external_id = factory.Sequence(lambda n: f"external-{n}")
+    created_at = factory.LazyFunction(timezone.now)
+
+
+class SessionFactory(factory.django.DjangoModelFactory[Session]):
+    class Meta:
+        model = Session
+
+    session_key = factory.Sequence(lambda n: f"session{n:033d}")
+    session_data = "data"
+    expire_date = factory.LazyFunction(timezone.now)
+    user = factory.SubFactory(UserFactory)
+
+
+def give_key(owner: User | Organization, *wanted: str, **fields: Any) -> str:
+    """Give a user or an organization a key and return its secret; by default with every scope
+    that its owner may hold."""
+    secret = keyformat.generate(settings.API_KEY_PREFIX)
+    is_user = isinstance(owner, User)
+    most = scopes.PERSONAL if is_user else scopes.ORGANIZATION
+    if is_user and owner.is_staff:
+        most = scopes.STAFF
+    ApiKey.objects.create(
+        name="test",
+        digest=secret.digest,
+        hint=secret.hint,
+        user=owner if is_user else None,
+        organization=None if is_user else owner,
+        scopes=sorted(wanted or most),
+        **{"created_at": timezone.now(), **fields},
+    )
+    return secret.text
