@@ -15,7 +15,9 @@ from organizations.models import ManagedUser
 
 
 @dataclass
-class UserExists(Exception):  # noqa: N818 - a fact: somebody bears this name, address or external id
+class UserExists(Exception):
+    """Somebody bears this name, address or external id."""
+
     username: str
 
 

@@ -32,7 +32,7 @@ class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type:
         return self.create_user(username, password, is_staff=True, is_superuser=True, **fields)
 
     def get_by_natural_key(self, username: str | None) -> "User":
-        """Return the live user of a name; deleted ones may have borne it too, any number of them."""
+        """Return the live user of a name; any number of deleted ones may have borne it too."""
         live: User = self.get_queryset().get(username=username, is_deleted=False)
         return live
 

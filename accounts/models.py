@@ -1,6 +1,6 @@
 """The user, its sessions and its groups. User has no foreign key: the database cascades *to* it."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
 from django.contrib.auth.validators import ASCIIUsernameValidator
@@ -23,7 +23,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_deleted = models.BooleanField(default=False)
     deleted_at = models.DateTimeField(null=True, blank=True)
     date_joined = models.DateTimeField()
-    groups = models.ManyToManyField(
+    groups = models.ManyToManyField(  # type: ignore[assignment]
         "auth.Group", through="accounts.UserGroup", related_name="users", blank=True
     )
     # Permissions come through groups: a table of single grants would tie users to a chain of
@@ -35,11 +35,11 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     USERNAME_FIELD = "username"
     EMAIL_FIELD = "email"
-    REQUIRED_FIELDS: ClassVar = ["email"]
+    REQUIRED_FIELDS = ["email"]
 
     class Meta:
-        ordering: ClassVar = ["-date_joined", "-id"]
-        constraints: ClassVar = [
+        ordering = ["-date_joined", "-id"]
+        constraints = [
             models.UniqueConstraint(
                 fields=["username"],
                 condition=Q(is_deleted=False),
@@ -53,12 +53,12 @@ class User(AbstractBaseUser, PermissionsMixin):
                 violation_error_message="A user with this e-mail address exists.",
             ),
         ]
-        indexes: ClassVar = [
+        indexes = [
             models.Index(
                 fields=["-deleted_at"], condition=Q(is_deleted=True), name="deleted_users_by_time"
             ),
         ]
-        permissions: ClassVar = [
+        permissions = [
             ("restore_user", "Can restore deleted users"),
             ("erase_user", "Can erase users for ever"),
         ]
@@ -82,7 +82,7 @@ class UserGroup(models.Model):
     group = models.ForeignKey("auth.Group", DB_CASCADE, related_name="+")
 
     class Meta:
-        constraints: ClassVar = [
+        constraints = [
             models.UniqueConstraint(fields=["user", "group"], name="one_membership_per_group"),
         ]
 
@@ -108,7 +108,7 @@ class DeletedUser(User):
     class Meta:
         proxy = True
         verbose_name = "deleted account"
-        default_permissions: ClassVar = ["view"]
+        default_permissions = ["view"]
 
     def __str__(self) -> str:
         return f"deleted account {self.id}"

@@ -133,7 +133,7 @@ def erase_user_as_operator(
     ``reference`` is the case that the deletion belongs to. Raises RightMissing, Oneself,
     SubjectNotFound, SoleOwner, UnderLegalHold or DeletionInProgress.
     """
-    staff = User.live.filter(pk=actor.user_id, is_staff=True).first()
+    staff = User.live.filter(pk__in=[actor.user_id], is_staff=True).first()
     if staff is None or not staff.has_perm("accounts.erase_user"):
         raise RightMissing("accounts.erase_user")
     _forbid_self(actor, user_id)

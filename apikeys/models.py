@@ -1,5 +1,3 @@
-from typing import ClassVar
-
 from django.conf import settings
 from django.db import models
 from django.db.models import DB_CASCADE, DB_SET_NULL, Q
@@ -38,8 +36,8 @@ class ApiKey(models.Model):
 
     class Meta:
         verbose_name = "API key"
-        ordering: ClassVar = ["-created_at", "-id"]
-        constraints: ClassVar = [
+        ordering = ["-created_at", "-id"]
+        constraints = [
             models.CheckConstraint(
                 condition=Q(user=None, organization__isnull=False)
                 | Q(user__isnull=False, organization=None),

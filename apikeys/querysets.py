@@ -1,11 +1,8 @@
-from typing import TYPE_CHECKING
+from typing import Any, Self
 
 from django.db import models
 
-if TYPE_CHECKING:
-    from apikeys.models import ApiKey
 
-
-class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
-    def unrevoked(self) -> "ApiKeyQuerySet":
+class ApiKeyQuerySet(models.QuerySet[Any]):
+    def unrevoked(self) -> Self:
         return self.filter(revoked_at=None)

@@ -167,7 +167,7 @@ def _within(actor: Actor, administered: Iterable[UUID]) -> Q:
 
 def _lock_key(actor: Actor, key_id: UUID, administered: Iterable[UUID]) -> ApiKey:
     locked = ApiKey.objects.unrevoked().select_for_update()
-    key = locked.filter(_within(actor, administered), pk=key_id).first()
+    key: ApiKey | None = locked.filter(_within(actor, administered), pk=key_id).first()
     if key is None:
         raise ApiKeyNotFound(key_id)
     return key

@@ -1,4 +1,4 @@
-"""Every address. A contract's own file names its paths and answers for unknown ones beneath them."""
+"""Every address. A contract's own file names its paths, and answers for unknown ones there."""
 
 from django.contrib import admin
 from django.urls import include, path

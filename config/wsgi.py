@@ -1,4 +1,4 @@
-"""The application as a WSGI server loads it: ``granian --interface wsgi config.wsgi:application``."""
+"""The application for WSGI servers: ``granian --interface wsgi config.wsgi:application``."""
 
 import os
 

@@ -35,6 +35,7 @@ from contracts.authentication import (
     KEY_HEADER,
     KeyAuthentication,
     actor_of,
+    key_of,
     read_credential,
     request_id_of,
 )
@@ -58,7 +59,9 @@ class AlwaysJSON(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-class AnswerKnown(Exception):  # noqa: N818 - not an error: it carries the first answer
+class AnswerKnown(Exception):
+    """Not an error: it carries the first answer out of the frame."""
+
     def __init__(self, replay: idempotency.Replay) -> None:
         self.replay = replay
 
@@ -127,7 +130,7 @@ class Contract(ViewSet):
         if key:
             self._replay(key, request, may_start=False)
         self._authenticate(request)
-        if self.rights[self.action] not in request.auth.scopes:
+        if self.rights[self.action] not in key_of(request).scopes:
             raise PermissionDenied
         self.check_throttles(request)
         self.examine(request)
@@ -155,9 +158,7 @@ class Contract(ViewSet):
             self.envelope(problem), status=refusal.status, headers=self._headers_of(error, refusal)
         )
 
-    def finalize_response(
-        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
         response.headers.setdefault("X-Request-ID", request_id_of(request._request))
         response.headers.setdefault("Cache-Control", "no-store")
@@ -186,7 +187,7 @@ class Contract(ViewSet):
         if isinstance(error, MethodNotAllowed):
             headers["Allow"] = ", ".join(self.allowed_methods)
         if isinstance(error, Throttled):
-            headers["Retry-After"] = str(max(1, error.wait or 1))
+            headers["Retry-After"] = str(max(1, getattr(error, "wait", None) or 1))
         if refusal.status == 401:
             headers["WWW-Authenticate"] = self.get_authenticate_header(self.request)
         return headers

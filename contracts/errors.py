@@ -1,5 +1,6 @@
 """Protocol faults, and the words that a dialect has for a refusal."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -72,7 +73,7 @@ class IdempotentRequestRunning(APIException):
 class Fault:
     """One thing wrong with one part of a request."""
 
-    loc: list[str | int]
+    loc: Sequence[str | int]
     msg: str
     type: str
     input: Any = None

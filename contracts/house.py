@@ -12,7 +12,7 @@ from rest_framework.exceptions import (
     UnsupportedMediaType,
 )
 
-from contracts.base import Contract
+from contracts.base import Contract, ErrorTable
 from contracts.errors import (
     BodyTooLarge,
     IdempotencyKeyReused,
@@ -25,8 +25,10 @@ from contracts.errors import (
 )
 from contracts.schema import json_object
 
-PROTOCOL_ERRORS = {
-    NotAuthenticated: Refusal(401, "Authentication is required.", "AUTHENTICATION_REQUIRED"),
+NOT_AUTHENTICATED = Refusal(401, "Authentication is required.", "AUTHENTICATION_REQUIRED")
+
+PROTOCOL_ERRORS: ErrorTable = {
+    NotAuthenticated: NOT_AUTHENTICATED,
     PermissionDenied: Refusal(
         403, "This API key does not have the required scope.", "INSUFFICIENT_PERMISSIONS"
     ),
@@ -48,6 +50,9 @@ PROTOCOL_ERRORS = {
     Throttled: Refusal(429, "Too many requests. Try again later.", "RATE_LIMITED"),
     Exception: Refusal(500, "Something went wrong on our side.", "INTERNAL_ERROR"),
 }
+
+NO_BODY = (ParseError, BodyTooLarge, UnsupportedMediaType)
+"""What an action that reads no body never refuses."""
 
 _TYPES = {401: "authentication_error", 403: "authorization_error"}
 _text = {"type": "string"}

@@ -3,9 +3,10 @@
 https://github.com/jetify-com/typeid/tree/main/spec
 """
 
+from typing import Any
 from uuid import UUID
 
-from typeid import TypeID, from_uuid
+from typeid import TypeID
 from typeid.errors import TypeIDException
 from uuid_utils.compat import uuid7
 
@@ -18,7 +19,8 @@ USER_PATTERN = f"^{USER}_{SUFFIX_PATTERN}$"
 
 def encode(prefix: str, value: UUID) -> str:
     """Return the TypeID of a UUID, such as ``usr_01h2xcejqtf2nbrexx3vqjhp41``."""
-    return str(from_uuid(value, prefix))
+    known: Any = value  # the library asks for its own UUID class and reads .bytes only
+    return str(TypeID.from_uuid(known, prefix))
 
 
 def decode(prefix: str, text: str) -> UUID | None:

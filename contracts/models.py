@@ -1,5 +1,3 @@
-from typing import ClassVar
-
 from django.db import models
 from uuid_utils.compat import uuid7
 
@@ -22,7 +20,7 @@ class IdempotentAnswer(models.Model):
 
     class Meta:
         verbose_name = "idempotent answer"
-        ordering: ClassVar = ["-created_at"]
+        ordering = ["-created_at"]
 
     def __str__(self) -> str:
         return f"answer {self.status}"

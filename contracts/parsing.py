@@ -1,7 +1,6 @@
 """Reading a JSON body: one object, strictly, and never more than the limit."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -35,6 +34,6 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON (RFC 8259)")
 
 
-def is_confirmed(body: Mapping[str, Any]) -> bool:
+def is_confirmed(body: Any) -> bool:
     """Whether a body holds ``"confirm": true``: the boolean, nothing that merely looks like it."""
     return body.get("confirm") is True

@@ -1,9 +1,9 @@
 """Documents a contract's action from the tables that it answers with, so the two cannot drift."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from drf_spectacular.utils import (
@@ -22,6 +22,7 @@ SAMPLE_ID = UUID("019bc1a2-5c00-7000-8000-000000000001")
 SAMPLE_TRACE = ids.encode(ids.REQUEST, SAMPLE_ID)
 
 JSON = dict[str, Any]
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 def json_object(properties: Mapping[str, JSON], *optional: str) -> JSON:
@@ -69,10 +70,10 @@ def operation(
     envelope: Any,
     parameters: Sequence[Any] = (),
     body: JSON | None = None,
-    auth: Sequence[JSON] = ({"bearerAuth": []}, {"apiKeyHeader": []}),
+    auth: Any = ({"bearerAuth": []}, {"apiKeyHeader": []}),
     idempotent: bool = True,
     leave_out: Sequence[type[Exception]] = (),
-) -> Any:
+) -> Callable[[View], View]:
     """Return the decorator that documents an action.
 
     ``success`` maps a status to its schema, description and example. ``leave_out`` names exceptions
@@ -88,7 +89,7 @@ def operation(
         text = "; ".join(dict.fromkeys(refusal.text for _, refusal in refusals))
         responses[status] = OpenApiResponse(error_schema, text, list(distinct.values()))
     extra = [IDEMPOTENCY_KEY] if idempotent else []
-    return extend_schema(
+    decorate: Callable[[View], View] = extend_schema(
         operation_id=operation_id,
         summary=summary,
         description=description,
@@ -98,6 +99,7 @@ def operation(
         responses=responses,
         auth=list(auth),
     )
+    return decorate
 
 
 def _by_status(

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
 
 from apikeys import keyformat
-from contracts.authentication import client_address, read_credential
+from contracts.authentication import client_address, key_of, read_credential
 
 
 class CredentialThrottle(SimpleRateThrottle):
@@ -20,7 +20,7 @@ class CredentialThrottle(SimpleRateThrottle):
         return str(settings.THROTTLE_CREDENTIAL)
 
     def get_cache_key(self, request: Request, view: Any) -> str | None:
-        return f"credential:{request.auth.id}" if request.auth else None
+        return f"credential:{key_of(request).id}"
 
 
 class FailureThrottle(SimpleRateThrottle):
@@ -32,7 +32,8 @@ class FailureThrottle(SimpleRateThrottle):
     """
 
     scope = "failure"
-    history: tuple[float, ...] | list[float] = ()
+    pause = 0.0
+    """How long to wait for a credential that was repeated too often."""
 
     def get_rate(self) -> str:
         return str(settings.THROTTLE_FAILED_AUTHENTICATION)
@@ -44,10 +45,11 @@ class FailureThrottle(SimpleRateThrottle):
         text = read_credential(request, view.credentials)
         if text and keyformat.is_well_formed(text, settings.API_KEY_PREFIXES):
             name = f"failed:{client_address(request)}:{hashlib.sha256(text.encode()).hexdigest()}"
-            if not self.cache.add(name, 0, self.duration):
-                limit, _ = self.parse_rate(settings.THROTTLE_CREDENTIAL)
-                return bool(self.cache.incr(name) < limit)
+            limit, seconds = self.parse_rate(settings.THROTTLE_CREDENTIAL)
+            if not self.cache.add(name, 0, seconds):
+                self.pause = float(seconds or 0)
+                return bool(self.cache.incr(name) < (limit or 0))
         return bool(super().allow_request(request, view))
 
     def wait(self) -> float | None:
-        return super().wait() if self.history else float(self.duration)
+        return self.pause or super().wait()

@@ -1,6 +1,6 @@
 """Reading the fields of a body through DRF's serializers, strictly."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rest_framework import serializers
@@ -17,7 +17,7 @@ class StrictCharField(serializers.CharField):
         return str(super().to_internal_value(data))
 
 
-def validate(serializer: type[serializers.Serializer[Any]], body: Mapping[str, Any]) -> Any:
+def validate(serializer: type[serializers.Serializer[Any]], body: Any) -> Any:
     """Return the validated fields of a body; raises InvalidRequest with one fault for each thing
     that is wrong, fields that nobody asked for included."""
     checked = serializer(data=body)
@@ -30,7 +30,7 @@ def validate(serializer: type[serializers.Serializer[Any]], body: Mapping[str, A
     raise InvalidRequest(*_faults(["body"], checked.errors), *unknown)
 
 
-def _faults(loc: list[str | int], errors: Any) -> list[Fault]:
+def _faults(loc: Sequence[str | int], errors: Any) -> list[Fault]:
     if isinstance(errors, Mapping):
         return [fault for key, inner in errors.items() for fault in _faults([*loc, key], inner)]
     found = []

@@ -1,4 +1,4 @@
-"""Why a deletion is refused. Each exception holds facts; what a client reads is the edge's affair."""
+"""Why a deletion is refused. Exceptions hold facts; what a client reads is the edge's affair."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -55,9 +55,7 @@ def erase_locked(
     """
     forbid_held(subject)
     request = requests.begin(actor=actor, subject=subject, now=now, organization_id=organization_id)
-    return _erase(
-        request, instance, actor=actor, now=now, keep_logs=keep_logs, facts=facts or {}
-    )
+    return _erase(request, instance, actor=actor, now=now, keep_logs=keep_logs, facts=facts or {})
 
 
 def purge_due(

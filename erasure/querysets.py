@@ -1,31 +1,28 @@
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 
 from audit.events import Reference
 
-if TYPE_CHECKING:
-    from erasure.models import DeletionRequest, LegalHold
 
-
-class LegalHoldQuerySet(models.QuerySet["LegalHold"]):
-    def active(self) -> "LegalHoldQuerySet":
+class LegalHoldQuerySet(models.QuerySet[Any]):
+    def active(self) -> Self:
         return self.filter(released_at=None)
 
-    def on(self, subject: Reference) -> "LegalHoldQuerySet":
+    def on(self, subject: Reference) -> Self:
         return self.filter(subject_kind=subject.kind, subject_id=subject.id)
 
 
-class DeletionRequestQuerySet(models.QuerySet["DeletionRequest"]):
-    def about(self, subject: Reference) -> "DeletionRequestQuerySet":
+class DeletionRequestQuerySet(models.QuerySet[Any]):
+    def about(self, subject: Reference) -> Self:
         return self.filter(subject_kind=subject.kind, subject_id=subject.id)
 
-    def open(self) -> "DeletionRequestQuerySet":
+    def open(self) -> Self:
         return self.filter(state__in=("scheduled", "running", "failed"))
 
-    def with_hold(self) -> "DeletionRequestQuerySet":
+    def with_hold(self) -> Self:
         """Annotate ``held``: whether a legal hold stands on the subject now."""
         from erasure.models import LegalHold
 
@@ -34,7 +31,7 @@ class DeletionRequestQuerySet(models.QuerySet["DeletionRequest"]):
         )
         return self.annotate(held=Exists(hold))
 
-    def due(self, now: datetime) -> "DeletionRequestQuerySet":
+    def due(self, now: datetime) -> Self:
         """Those that a purge may claim now: time is up, no hold, nobody works on them.
 
         A running one whose lease has lapsed belongs to a worker that died, and is due again.

@@ -1,4 +1,4 @@
-"""The life of a deletion request: scheduled, running, completed; cancelled; failed and tried again."""
+"""A deletion request's life: scheduled, running, completed; cancelled; failed and tried again."""
 
 import traceback
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ def begin(
     A deletion that was scheduled or had failed is carried to its end rather than joined by a
     second one. Raises DeletionInProgress when a worker holds it.
     """
-    request = DeletionRequest.objects.select_for_update().about(subject).open().first()
+    request: DeletionRequest | None = _lock_open(subject)
     if request is None:
         request = _new(actor, subject, now, now, organization_id)
         request.state = DeletionRequest.State.RUNNING
@@ -70,7 +70,7 @@ def cancel(*, subject: Reference, now: datetime) -> DeletionRequest:
     Raises NotRestorable or GraceExpired. Call it with the subject's row locked: a purge that has
     claimed the request has left the state ``scheduled`` and wins.
     """
-    request = DeletionRequest.objects.select_for_update().about(subject).open().first()
+    request = _lock_open(subject)
     if request is None or request.state != DeletionRequest.State.SCHEDULED:
         raise NotRestorable(subject.id)
     if request.due_at <= now:
@@ -123,6 +123,13 @@ def fail(request: DeletionRequest, error: Exception, *, now: datetime) -> str:
         lease_token=None,
     )
     return text
+
+
+def _lock_open(subject: Reference) -> DeletionRequest | None:
+    found: DeletionRequest | None = (
+        DeletionRequest.objects.select_for_update().about(subject).open().first()
+    )
+    return found
 
 
 def _new(

@@ -1,7 +1,5 @@
 """Foreign keys cascade in the database: whoever removes the organization's row removes it all."""
 
-from typing import ClassVar
-
 from django.conf import settings
 from django.db import models
 from django.db.models import DB_CASCADE, DB_SET_NULL, Q
@@ -36,8 +34,8 @@ class Organization(models.Model):
     live = LiveOrganizationManager()
 
     class Meta:
-        ordering: ClassVar = ["name", "id"]
-        constraints: ClassVar = [
+        ordering = ["name", "id"]
+        constraints = [
             models.UniqueConstraint(
                 fields=["slug"],
                 condition=Q(is_deleted=False),
@@ -45,7 +43,7 @@ class Organization(models.Model):
                 violation_error_message="An organization with this slug exists.",
             ),
         ]
-        permissions: ClassVar = [("teardown_organization", "Can tear down organizations")]
+        permissions = [("teardown_organization", "Can tear down organizations")]
 
     def __str__(self) -> str:
         return self.name
@@ -61,8 +59,8 @@ class Membership(models.Model):
     objects = MembershipQuerySet.as_manager()
 
     class Meta:
-        ordering: ClassVar = ["joined_at", "id"]
-        constraints: ClassVar = [
+        ordering = ["joined_at", "id"]
+        constraints = [
             models.UniqueConstraint(
                 fields=["organization", "user"], name="one_membership_per_organization"
             ),
@@ -87,8 +85,8 @@ class Invitation(models.Model):
     expires_at = models.DateTimeField()
 
     class Meta:
-        ordering: ClassVar = ["-created_at", "-id"]
-        indexes: ClassVar = [models.Index(Lower("email"), name="invitation_by_email")]
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(Lower("email"), name="invitation_by_email")]
 
     def __str__(self) -> str:
         return f"invitation {self.id}"
@@ -106,8 +104,8 @@ class ManagedUser(models.Model):
     created_at = models.DateTimeField()
 
     class Meta:
-        ordering: ClassVar = ["created_at", "id"]
-        constraints: ClassVar = [
+        ordering = ["created_at", "id"]
+        constraints = [
             models.UniqueConstraint(
                 fields=["organization", "external_id"],
                 name="external_id_is_unique_per_organization",

@@ -1,29 +1,23 @@
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 from uuid import UUID
 
 from django.db import models
 
-if TYPE_CHECKING:
-    from organizations.models import Membership, Organization
 
-
-class OrganizationQuerySet(models.QuerySet["Organization"]):
-    def live(self) -> "OrganizationQuerySet":
+class OrganizationQuerySet(models.QuerySet[Any]):
+    def live(self) -> Self:
         return self.filter(is_deleted=False, is_active=True)
 
-    def deleted(self) -> "OrganizationQuerySet":
+    def deleted(self) -> Self:
         return self.filter(is_deleted=True)
 
-    def owned_by(self, user_ids: Any) -> "OrganizationQuerySet":
-        return self.filter(memberships__role="owner", memberships__user_id__in=user_ids)
 
-
-class MembershipQuerySet(models.QuerySet["Membership"]):
-    def live_owners(self) -> "MembershipQuerySet":
+class MembershipQuerySet(models.QuerySet[Any]):
+    def live_owners(self) -> Self:
         """Owners whose account is alive: only these keep an organization from being ownerless."""
         return self.filter(role="owner", user__is_active=True, user__is_deleted=False)
 
-    def administering(self, user_id: UUID) -> "MembershipQuerySet":
+    def administering(self, user_id: UUID) -> Self:
         return self.filter(
             user_id=user_id,
             role__in=("owner", "admin"),
@@ -32,6 +26,6 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         )
 
 
-class LiveOrganizationManager(models.Manager["Organization"]):
+class LiveOrganizationManager(models.Manager[Any]):
     def get_queryset(self) -> OrganizationQuerySet:
         return OrganizationQuerySet(self.model, using=self._db).live()

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -150,7 +151,7 @@ def teardown_organization(
         return _tear_down(actor, organization_id, managed, now, facts={"reference": reference})
 
 
-def _lock_for_teardown(organization_id: UUID) -> dict[UUID, object]:
+def _lock_for_teardown(organization_id: UUID) -> dict[UUID, Any]:
     """Lock the managed users, then the organization, and return the users that it manages.
 
     The users must be known before the organization is locked, and may change until it is: if
@@ -173,7 +174,7 @@ def _lock_for_teardown(organization_id: UUID) -> dict[UUID, object]:
 def _tear_down(
     actor: Actor,
     organization_id: UUID,
-    managed: dict[UUID, object],
+    managed: dict[UUID, Any],
     now: datetime,
     facts: Mapping[str, str] | None = None,
 ) -> OrganizationDeletion:

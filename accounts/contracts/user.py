@@ -24,14 +24,14 @@ from apikeys import scopes
 from contracts import errors as protocol
 from contracts import ids
 from contracts.authentication import BEARER
-from contracts.base import Contract
+from contracts.base import Contract, ErrorTable
 from contracts.errors import Fault, InvalidRequest, Problem, Refusal
 from contracts.schema import json_object, operation
 from contracts.schema import path as path_parameter
 from erasure import exceptions as erasure
 from organizations import exceptions as organizations
 
-ERRORS = {
+ERRORS: ErrorTable = {
     protocol.InvalidIdempotencyKey: Refusal(
         400, "Idempotency-Key must be 1 to 255 printable characters"
     ),

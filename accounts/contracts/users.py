@@ -26,7 +26,7 @@ from apikeys import scopes
 from contracts import errors as protocol
 from contracts import ids
 from contracts.authentication import BEARER
-from contracts.base import Contract
+from contracts.base import Contract, ErrorTable
 from contracts.errors import Problem, Refusal
 from contracts.schema import header, json_object, operation
 from contracts.schema import path as path_parameter
@@ -35,7 +35,7 @@ from organizations import exceptions as organizations
 
 VERSION = "2025-09"
 
-ERRORS = {
+ERRORS: ErrorTable = {
     protocol.VersionMissing: Refusal(
         400, f"The x-api-version header must name a supported version: {VERSION}"
     ),

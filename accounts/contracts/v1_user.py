@@ -24,19 +24,18 @@ from accounts import exceptions as accounts
 from accounts.services import get_own_profile, soft_delete_own_account
 from apikeys import scopes
 from contracts import house, ids
-from contracts.base import Contract
-from contracts.errors import ConfirmationMissing, Refusal, VersionMissing
+from contracts.base import Contract, ErrorTable
+from contracts.errors import Refusal
 from contracts.schema import json_object, operation
 from contracts.schema import path as path_parameter
 from erasure import exceptions as erasure
 from organizations import exceptions as organizations
 
-AUTHENTICATION = house.PROTOCOL_ERRORS[house.NotAuthenticated]
 ONLY_OWN = Refusal(403, "You can only delete your own account.", "INSUFFICIENT_PERMISSIONS")
 
-ERRORS = {
+ERRORS: ErrorTable = {
     **house.PROTOCOL_ERRORS,
-    erasure.ActorGone: AUTHENTICATION,
+    erasure.ActorGone: house.NOT_AUTHENTICATED,
     accounts.SomebodyElse: ONLY_OWN,
     accounts.Oneself: ONLY_OWN,
     accounts.RightMissing: ONLY_OWN,
@@ -70,8 +69,8 @@ COMMON: dict[str, Any] = {
     "parameters": [USER_ID],
     "error_schema": house.ERROR_SCHEMA,
     "envelope": house.envelope,
+    "leave_out": house.NO_BODY,
 }
-NO_BODY = (house.ParseError, house.BodyTooLarge, house.UnsupportedMediaType, ConfirmationMissing)
 
 
 def read_id(user_id: str) -> UUID:

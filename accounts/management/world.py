@@ -92,16 +92,12 @@ def _create_world() -> dict[str, Any]:
             actor=ACTOR, owner_id=uuids[first], name=slug.title(), slug=slug, now=now
         )
         for name in others:
-            add_member(
-                actor=ACTOR, organization_id=pk, user_id=uuids[name], role="owner", now=now
-            )
+            add_member(actor=ACTOR, organization_id=pk, user_id=uuids[name], role="owner", now=now)
         organizations[slug] = {"id": str(pk), "slug": slug, "owners": owners}
     acme = Organization.objects.get(slug="acme").pk
     northwind = Organization.objects.get(slug="northwind").pk
     add_member(actor=ACTOR, organization_id=acme, user_id=uuids["bob"], role="member", now=now)
-    invite(
-        actor=ACTOR, organization_id=acme, email="newcomer@example.com", role="member", now=now
-    )
+    invite(actor=ACTOR, organization_id=acme, email="newcomer@example.com", role="member", now=now)
     managed = {}
     for name, full_name in MANAGED.items():
         pk = provision_user(

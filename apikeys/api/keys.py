@@ -23,16 +23,18 @@ from rest_framework.response import Response
 from apikeys import exceptions, scopes
 from apikeys.services import KeyFacts, create_own_key, list_keys, rename_key, revoke_key
 from contracts import house, ids
-from contracts.errors import InvalidRequest, Refusal
+from contracts.authentication import key_of
+from contracts.base import ErrorTable
+from contracts.errors import Refusal
 from contracts.schema import json_object, operation
 from contracts.schema import path as path_parameter
 from contracts.validation import StrictCharField, validate
 from erasure.exceptions import ActorGone
 from organizations.services import administered_by, create_organization_key
 
-ERRORS = {
+ERRORS: ErrorTable = {
     **house.PROTOCOL_ERRORS,
-    ActorGone: house.PROTOCOL_ERRORS[house.NotAuthenticated],
+    ActorGone: house.NOT_AUTHENTICATED,
     exceptions.ScopesNotGrantable: Refusal(
         403, "You cannot grant scopes that you do not hold.", "SCOPES_NOT_GRANTABLE"
     ),
@@ -44,9 +46,15 @@ ERRORS = {
 text: dict[str, Any] = {"type": "string"}
 moment = {"type": ["string", "null"], "format": "date-time"}
 scope_list = {"type": "array", "items": {"enum": sorted(scopes.DESCRIPTIONS), "type": "string"}}
-name = {**text, "minLength": 1, "maxLength": 100, "pattern": r"^[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]"}
+name = {
+    **text,
+    "minLength": 1,
+    "maxLength": 100,
+    "pattern": r"^[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]",
+}
+KEY_PATTERN = f"^{ids.KEY}_{ids.SUFFIX_PATTERN}$"
 KEY_FIELDS = {
-    "id": {**text, "pattern": f"^{ids.KEY}_{ids.SUFFIX_PATTERN}$"},
+    "id": {**text, "pattern": KEY_PATTERN},
     "name": text,
     "hint": text,
     "scopes": scope_list,
@@ -64,8 +72,7 @@ COMMON: dict[str, Any] = {
     "envelope": house.envelope,
     "idempotent": False,
 }
-NO_BODY = {"leave_out": (house.ParseError, house.BodyTooLarge, house.UnsupportedMediaType)}
-KEY_ID = [path_parameter("key_id", "The key's id.", pattern=KEY_FIELDS["id"]["pattern"])]
+KEY_ID = [path_parameter("key_id", "The key's id.", pattern=KEY_PATTERN)]
 
 
 class Renaming(serializers.Serializer[Any]):
@@ -108,8 +115,8 @@ class ApiKeys(house.HouseApi):
         summary="List API keys",
         description="Your own keys and those of organizations that you run, newest first.",
         success={200: (json_object({"data": {"type": "array", "items": KEY}}), "The keys", None)},
+        leave_out=house.NO_BODY,
         **COMMON,
-        **NO_BODY,
     )
     def list(self, request: Request) -> Response:
         found = list_keys(actor=self.actor, administered=self.administered)
@@ -168,8 +175,8 @@ class ApiKeys(house.HouseApi):
         description="Ends a key at once. A key may revoke itself.",
         parameters=KEY_ID,
         success={204: (None, "Revoked", None)},
+        leave_out=house.NO_BODY,
         **COMMON,
-        **NO_BODY,
     )
     def destroy(self, request: Request, key_id: str) -> Response:
         revoke_key(
@@ -181,15 +188,20 @@ class ApiKeys(house.HouseApi):
         return Response(status=204)
 
     @property
+    def held(self) -> frozenset[str]:
+        """The scopes of the calling key."""
+        return key_of(self.request).scopes
+
+    @property
     def administered(self) -> Sequence[UUID]:
         """Organizations whose keys the caller may manage: none without the scope for it."""
-        allowed = scopes.ORGANIZATIONS_KEYS in self.request.auth.scopes
+        allowed = scopes.ORGANIZATIONS_KEYS in self.held
         return administered_by(self.actor) if allowed else []
 
     def issue(self, wish: dict[str, Any], organization: str | None) -> Any:
         common = {"actor": self.actor, "name": wish["name"], "now": timezone.now()}
         common["expires_at"] = wish.get("expires_at")
-        held = self.request.auth.scopes
+        held = self.held
         if organization is None:
             return create_own_key(wanted=wish.get("scopes"), held=held, **common)
         if scopes.ORGANIZATIONS_KEYS not in held:

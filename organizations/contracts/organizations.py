@@ -23,7 +23,7 @@ from apikeys import scopes
 from contracts import errors as protocol
 from contracts import ids
 from contracts.authentication import BEARER
-from contracts.base import Contract
+from contracts.base import Contract, ErrorTable
 from contracts.errors import Problem, Refusal
 from contracts.schema import json_object, operation
 from contracts.schema import path as path_parameter
@@ -31,11 +31,9 @@ from erasure import exceptions as erasure
 from organizations import exceptions as organizations
 from organizations.services import delete_organization
 
-OWNER_ONLY = Refusal(
-    403, "Access denied. Only the organization owner can delete the organization"
-)
+OWNER_ONLY = Refusal(403, "Access denied. Only the organization owner can delete the organization")
 
-ERRORS = {
+ERRORS: ErrorTable = {
     protocol.InvalidIdempotencyKey: Refusal(
         400, "Idempotency-Key must be 1 to 255 printable characters"
     ),
@@ -105,17 +103,15 @@ class Organizations(Contract):
     )
     def destroy(self, request: Request, id: str) -> Response:  # noqa: A002 - documented name
         organization_id = read_id(id)
-        delete_organization(
-            actor=self.actor, organization_id=organization_id, now=timezone.now()
-        )
+        delete_organization(actor=self.actor, organization_id=organization_id, now=timezone.now())
         return Response(status=204)
 
 
-DELETE = {"delete": "destroy"}
 urlpatterns = [
-    re_path(r"^organizations/(?P<id>[^/]*)$", Organizations.as_view(DELETE)),
+    re_path(r"^organizations/(?P<id>[^/]*)$", Organizations.as_view({"delete": "destroy"})),
     re_path(
-        r"^api/organizations/(?P<id>[^/]*)$", Organizations.as_view(DELETE, is_alias=True)
+        r"^api/organizations/(?P<id>[^/]*)$",
+        Organizations.as_view({"delete": "destroy"}, is_alias=True),
     ),
     re_path(r"^(api/)?organizations(/.*)?$", Organizations.unknown_path()),
 ]

@@ -7,7 +7,13 @@ from audit.actors import Actor
 from audit.models import AuditEvent
 from erasure.models import DeletionRequest
 from tests.bystanders import charlie_untouched
-from tests.factories import InvitationFactory, MembershipFactory, SessionFactory, UserFactory, give_key
+from tests.factories import (
+    InvitationFactory,
+    MembershipFactory,
+    SessionFactory,
+    UserFactory,
+    give_key,
+)
 
 pytestmark = pytest.mark.django_db
 
