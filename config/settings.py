@@ -14,10 +14,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = BASE_DIR / "var"
 
 env = environ.Env()
 environ.Env.read_env(BASE_DIR / ".env")
+
+VAR_DIR = Path(env.str("VAR_DIR", str(BASE_DIR / "var")))
 
 ENVIRONMENT = env.str("ENVIRONMENT", "development")
 if ENVIRONMENT not in ("development", "production"):
@@ -37,7 +38,7 @@ def require(name: str, what: str) -> str:
 def local_secret() -> str:
     """Return this checkout's own development secret, made at first use and readable by its owner
     only."""
-    VAR_DIR.mkdir(exist_ok=True)
+    VAR_DIR.mkdir(parents=True, exist_ok=True)
     file = VAR_DIR / "secret-key"
     try:
         with file.open("x") as new:
@@ -140,7 +141,7 @@ def database(url: str) -> dict[str, Any]:
 
 
 if not DATABASE_URL:
-    VAR_DIR.mkdir(exist_ok=True)
+    VAR_DIR.mkdir(parents=True, exist_ok=True)
     DATABASE_URL = f"sqlite:///{VAR_DIR / 'sexton.sqlite3'}"
 DATABASES = {"default": database(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -239,7 +240,11 @@ SPECTACULAR_SETTINGS = {
 # --- pages, mail, language --------------------------------------------------------------------
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = Path(env.str("STATIC_ROOT", str(BASE_DIR / "staticfiles")))
+if not PRODUCTION:
+    # Files are served from where they lie; the folder only has to be there.
+    STATIC_ROOT = VAR_DIR / "static"
+    STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {

@@ -20,6 +20,8 @@ class DeletionRequest(models.Model):
         CANCELLED = "cancelled"
         FAILED = "failed"
 
+    OPEN = (State.SCHEDULED, State.RUNNING, State.FAILED)
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     subject_kind = models.CharField(max_length=32)
     subject_id = models.UUIDField()

@@ -20,7 +20,7 @@ class DeletionRequestQuerySet(models.QuerySet[Any]):
         return self.filter(subject_kind=subject.kind, subject_id=subject.id)
 
     def open(self) -> Self:
-        return self.filter(state__in=("scheduled", "running", "failed"))
+        return self.filter(state__in=self.model.OPEN)
 
     def with_hold(self) -> Self:
         """Annotate ``held``: whether a legal hold stands on the subject now."""

@@ -26,7 +26,10 @@ def schedule(
     before: Mapping[str, Any],
     organization_id: UUID | None = None,
 ) -> DeletionRequest:
-    """Write the request of a soft delete, in the caller's transaction, the subject's row locked."""
+    """Write the request of a soft delete, in the caller's transaction, the subject's row locked.
+
+    Raises DeletionInProgress when another deletion of the subject is open.
+    """
     request = _new(actor, subject, due_at, now, organization_id)
     request.before = dict(before)
     request.save(force_insert=True)
@@ -139,11 +142,14 @@ def _new(
     now: datetime,
     organization_id: UUID | None,
 ) -> DeletionRequest:
-    previous = DeletionRequest.objects.about(subject).values_list("generation").first()
+    past = DeletionRequest.objects.about(subject).values_list("generation", "state")
+    generation, state = past.first() or (0, "")
+    if state in DeletionRequest.OPEN:
+        raise DeletionInProgress(subject.kind, subject.id)
     return DeletionRequest(
         subject_kind=subject.kind,
         subject_id=subject.id,
-        generation=previous[0] + 1 if previous else 1,
+        generation=generation + 1,
         channel=actor.channel,
         requested_by_kind=actor.kind,
         requested_by_id=actor.id,

@@ -11,6 +11,7 @@ for name in ("ENVIRONMENT", "CACHE_URL", "API_KEY_PREFIX"):
     os.environ.pop(name, None)
 # No test ever sees the embedded database of this checkout: each one is pointed at its own.
 os.environ["DATABASE_URL"] = "sqlite://:memory:"
+os.environ["VAR_DIR"] = tempfile.mkdtemp(prefix="sexton-var-")
 
 import pytest
 from pytest_django.plugin import blocking_manager_key
