@@ -14,7 +14,7 @@ from erasure import requests
 from erasure.exceptions import UnderLegalHold
 from erasure.holds import forbid_held
 from erasure.models import DeletionRequest
-from erasure.planner import Plan, find_dependents, make_plan
+from erasure.planner import Plan, count_rows, find_dependents, make_plan
 from erasure.subjects import get_kind, lock_subject
 
 logger = logging.getLogger("sexton.erasure")
@@ -114,7 +114,7 @@ def _erase(
     kind = get_kind(subject.kind)
     counts: dict[str, int] = {}
     if instance is not None:
-        counts = make_plan(subject, instance).removed
+        counts, _ = count_rows(kind, instance)
         dependents, _ = find_dependents(kind, instance)
         for loose in kind.loose_references:
             dependents[loose.model_label].delete()

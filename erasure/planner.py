@@ -32,15 +32,19 @@ def make_plan(subject: Reference, instance: Any) -> Plan:
 
     ``instance`` is the subject's row. Reads only.
     """
-    kind = get_kind(subject.kind)
+    removed, detached = count_rows(get_kind(subject.kind), instance)
+    return Plan(subject=subject, removed=removed, detached=detached, held=is_held(subject))
+
+
+def count_rows(kind: SubjectKind, instance: Any) -> tuple[dict[str, int], dict[str, int]]:
+    """Return how many rows of each model go with a subject, itself included, and how many only
+    lose their link to it. One query."""
     removed, detached = find_dependents(kind, instance)
     counts = _count_all([*removed.items(), *detached.items()])
     split = len(removed)
-    return Plan(
-        subject=subject,
-        removed={kind.model_label: 1, **{k: n for k, n in counts[:split] if n}},
-        detached={k: n for k, n in counts[split:] if n},
-        held=is_held(subject),
+    return (
+        {kind.model_label: 1, **{label: n for label, n in counts[:split] if n}},
+        {label: n for label, n in counts[split:] if n},
     )
 
 

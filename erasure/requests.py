@@ -30,7 +30,10 @@ def schedule(
 
     Raises DeletionInProgress when another deletion of the subject is open.
     """
-    request = _new(actor, subject, due_at, now, organization_id)
+    past = _lock_latest(subject)
+    if past is not None and past.state in DeletionRequest.OPEN:
+        raise DeletionInProgress(subject.kind, subject.id)
+    request = _new(past, actor, subject, due_at, now, organization_id)
     request.before = dict(before)
     request.save(force_insert=True)
     return request
@@ -44,16 +47,16 @@ def begin(
     A deletion that was scheduled or had failed is carried to its end rather than joined by a
     second one. Raises DeletionInProgress when a worker holds it.
     """
-    request: DeletionRequest | None = _lock_open(subject)
-    if request is None:
-        request = _new(actor, subject, now, now, organization_id)
+    past = _lock_latest(subject)
+    if past is None or past.state not in DeletionRequest.OPEN:
+        request = _new(past, actor, subject, now, now, organization_id)
         request.state = DeletionRequest.State.RUNNING
         request.attempts = 1
         return request
-    if request.is_leased(now):
+    if past.is_leased(now):
         raise DeletionInProgress(subject.kind, subject.id)
-    request.attempts += 1
-    return request
+    past.attempts += 1
+    return past
 
 
 def complete(request: DeletionRequest, *, counts: Mapping[str, int], now: datetime) -> None:
@@ -73,7 +76,7 @@ def cancel(*, subject: Reference, now: datetime) -> DeletionRequest:
     Raises NotRestorable or GraceExpired. Call it with the subject's row locked: a purge that has
     claimed the request has left the state ``scheduled`` and wins.
     """
-    request = _lock_open(subject)
+    request = _lock_latest(subject)
     if request is None or request.state != DeletionRequest.State.SCHEDULED:
         raise NotRestorable(subject.id)
     if request.due_at <= now:
@@ -128,28 +131,25 @@ def fail(request: DeletionRequest, error: Exception, *, now: datetime) -> str:
     return text
 
 
-def _lock_open(subject: Reference) -> DeletionRequest | None:
-    found: DeletionRequest | None = (
-        DeletionRequest.objects.select_for_update().about(subject).open().first()
+def _lock_latest(subject: Reference) -> DeletionRequest | None:
+    past: DeletionRequest | None = (
+        DeletionRequest.objects.select_for_update().about(subject).first()
     )
-    return found
+    return past
 
 
 def _new(
+    past: DeletionRequest | None,
     actor: Actor,
     subject: Reference,
     due_at: datetime,
     now: datetime,
     organization_id: UUID | None,
 ) -> DeletionRequest:
-    past = DeletionRequest.objects.about(subject).values_list("generation", "state")
-    generation, state = past.first() or (0, "")
-    if state in DeletionRequest.OPEN:
-        raise DeletionInProgress(subject.kind, subject.id)
     return DeletionRequest(
         subject_kind=subject.kind,
         subject_id=subject.id,
-        generation=generation + 1,
+        generation=past.generation + 1 if past else 1,
         channel=actor.channel,
         requested_by_kind=actor.kind,
         requested_by_id=actor.id,

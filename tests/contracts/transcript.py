@@ -5,9 +5,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import jsonschema
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -17,6 +19,7 @@ from erasure.models import DeletionRequest, LegalHold
 from organizations.models import Organization
 from tests.factories import give_key
 
+SCHEMAS = Path(__file__).parent.parent / "schemas"
 WELL_FORMED_UNKNOWN_KEY = "sk-0000000000000000000000000000000PXf9v"
 
 
@@ -48,6 +51,30 @@ def assert_answer(response: Any, status: int, body: bytes) -> None:
     assert re.fullmatch(r"req_[0-7][0-9a-hjkmnp-tv-z]{25}", response["X-Request-ID"])
     if status != 204:
         assert response["Content-Type"] == "application/json"
+    if body:
+        validate_answer(response)
+
+
+def validate_answer(response: Any) -> None:
+    """Validate an answer against what the contract's published document says of its shape."""
+    path, method = response.request["PATH_INFO"], response.request["REQUEST_METHOD"]
+    if (name := contract_at(path)) is None or (method == "GET" and response.status_code == 200):
+        return
+    schemas = json.loads((SCHEMAS / f"{name}.json").read_text())
+    kind = "success" if response.status_code < 300 else "error"
+    jsonschema.validate(response.json(), schemas.get(str(response.status_code), schemas[kind]))
+
+
+def contract_at(path: str) -> str | None:
+    """Return the name of the contract that a path belongs to."""
+    prefixes = {
+        r"/(api-proxy|account)": "account",
+        r"/v1": "v1_user",
+        r"/users": "users",
+        r"/user": "user",
+        r"/(api/)?organizations": "organizations",
+    }
+    return next((n for p, n in prefixes.items() if re.match(rf"{p}(/|$)", path)), None)
 
 
 def rename_audit_table() -> None:
