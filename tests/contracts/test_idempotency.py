@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -152,7 +153,7 @@ def test_what_is_kept_names_neither_credential_nor_key() -> None:
 
 def test_a_key_whose_request_died_is_free_after_a_minute() -> None:
     now = timezone.now()
-    wish = {"key": "k", "credential": "c", "fingerprint": "f", "may_start": True}
+    wish: dict[str, Any] = {"key": "k", "credential": "c", "fingerprint": "f", "may_start": True}
     first = idempotency.begin(**wish, now=now)
     with pytest.raises(IdempotentRequestRunning):
         idempotency.begin(**wish, now=now + timedelta(seconds=59))

@@ -14,7 +14,7 @@ from tests.factories import ManagedUserFactory, UserFactory, give_key
 
 pytestmark = pytest.mark.django_db
 
-COUNTS = {account: 12, v1_user: 10, users: 15, logs: 5, organizations: 14, user: 15}
+COUNTS = {account: 12, v1_user: 10, users: 14, logs: 5, organizations: 15, user: 15}
 
 
 def statements(call: Call) -> list[str]:

@@ -1,0 +1,111 @@
+"""The real thing in processes of its own: the demo's world behind the production server."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import requests
+
+from tests.databases import start_postgres
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MANAGE = [sys.executable, str(ROOT / "manage.py")]
+
+
+@dataclass
+class Live:
+    """A running service: its address, the demo world in it, and a way to look into its database."""
+
+    base: str
+    world: dict[str, Any]
+    database_url: str
+    env: dict[str, str]
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        if self.database_url.startswith("sqlite"):
+            with closing(sqlite3.connect(self.database_url.removeprefix("sqlite:///"))) as file:
+                return file.execute(sql).fetchall()
+        with psycopg.connect(self.database_url) as connection:
+            return connection.execute(sql.encode()).fetchall()
+
+
+@contextmanager
+def empty_database(vendor: str, folder: Path) -> Iterator[str]:
+    """Yield the URL of a database that nobody else uses."""
+    if vendor == "sqlite":
+        yield f"sqlite:///{folder / 'live.sqlite3'}"
+        return
+    server = start_postgres()
+    name = f"live_{os.getpid()}_{time.monotonic_ns()}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}"'.encode())
+        base, _, query = server.partition("?")
+        try:
+            yield f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+        finally:
+            admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+
+@contextmanager
+def serve(vendor: str, folder: Path, *, workers: int = 2, **settings: str) -> Iterator[Live]:
+    """Create the demo world in an empty database and serve it with granian."""
+    with empty_database(vendor, folder) as url:
+        env = {**os.environ, "DATABASE_URL": url, "VAR_DIR": str(folder), **settings}
+        port = free_port()
+        made = run_manage(env, "demo", "--no-serve", "--json", "--port", str(port))
+        command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-log"]
+        command += ["--workers", str(workers), "--blocking-threads", "8", "--port", str(port)]
+        log = (folder / "server.log").open("w")
+        server = subprocess.Popen(
+            [*command, "config.wsgi:application"], cwd=ROOT, env=env, stdout=log, stderr=log
+        )
+        try:
+            live = Live(f"http://127.0.0.1:{port}", json.loads(made), url, env)
+            wait_for(live.base, server)
+            yield live
+        finally:
+            server.send_signal(signal.SIGINT)
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+            log.close()
+
+
+def run_manage(env: dict[str, str], *arguments: str) -> str:
+    done = subprocess.run(
+        [*MANAGE, *arguments], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def wait_for(base: str, server: "subprocess.Popen[Any]") -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert server.poll() is None, "the server ended"
+        try:
+            if requests.get(f"{base}/readyz", timeout=5).status_code == 200:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.1)
+    raise AssertionError("the server did not become ready")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
