@@ -108,6 +108,23 @@ def issue_key(
     return IssuedKey(key=_facts(key), secret=secret.text)
 
 
+def grant_key(
+    *,
+    actor: Actor,
+    owner: Reference,
+    name: str,
+    wanted: Iterable[str],
+    expires_at: datetime | None,
+    now: datetime,
+) -> IssuedKey:
+    """Issue a key in a transaction of its own, at an operator's command. Raises what
+    ``issue_key`` raises."""
+    with transaction.atomic(durable=True):
+        return issue_key(
+            actor=actor, owner=owner, name=name, wanted=wanted, expires_at=expires_at, now=now
+        )
+
+
 def list_keys(*, actor: Actor, administered: Iterable[UUID] = ()) -> list[KeyFacts]:
     """Return the actor's own keys, and those of the organizations named, newest first."""
     return [_facts(key) for key in ApiKey.objects.filter(_within(actor, administered))]

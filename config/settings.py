@@ -226,7 +226,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PUBLIC": True,
     "PREPROCESSING_HOOKS": ["config.openapi.keep_documented"],
-    "POSTPROCESSING_HOOKS": ["contracts.schema.add_request_id_header"],
+    "POSTPROCESSING_HOOKS": ["contracts.schema.complete"],
     "APPEND_COMPONENTS": {
         "securitySchemes": {
             "bearerAuth": {"type": "http", "scheme": "bearer"},

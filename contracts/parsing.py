@@ -23,6 +23,8 @@ class JSONObjectParser(BaseParser):
             raise BodyTooLarge
         try:
             body = json.loads(raw.decode(), parse_constant=_refuse)
+            # A lone surrogate parses, and then nothing can store it or send it back.
+            json.dumps(body, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise ParseError("The body is not valid JSON.") from error
         if not isinstance(body, dict):

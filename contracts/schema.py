@@ -21,6 +21,7 @@ SAMPLE_TIME = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 SAMPLE_ID = UUID("019bc1a2-5c00-7000-8000-000000000001")
 SAMPLE_TRACE = ids.encode(ids.REQUEST, SAMPLE_ID)
 
+BODY = "x-request-body"
 JSON = dict[str, Any]
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -49,13 +50,11 @@ def path(name: str, description: str, **schema: Any) -> Any:
     )
 
 
-IDEMPOTENCY_KEY = header(
-    "Idempotency-Key",
-    "Repeating a request with the same key returns the first answer, byte for byte, for a day.",
-    minLength=1,
-    maxLength=255,
-    pattern="^[!-~]([ -~]*[!-~])?$",
-)
+IDEMPOTENCY = """
+
+Honours the request header `Idempotency-Key` (1 to 255 printable ASCII characters, a new one for
+each new request): for a day, the same request with the same key gets the first answer again, byte
+for byte; another request with it is refused with 422."""
 
 
 def operation(
@@ -88,16 +87,17 @@ def operation(
         distinct = {repr(example.value): example for example in examples}
         text = "; ".join(dict.fromkeys(refusal.text for _, refusal in refusals))
         responses[status] = OpenApiResponse(error_schema, text, list(distinct.values()))
-    extra = [IDEMPOTENCY_KEY] if idempotent else []
     decorate: Callable[[View], View] = extend_schema(
         operation_id=operation_id,
         summary=summary,
-        description=description,
+        description=description + (IDEMPOTENCY if idempotent else ""),
         tags=[tag],
-        parameters=[*parameters, *extra],
-        request={"application/json": body} if body else None,
+        parameters=list(parameters),
+        request=None,
         responses=responses,
         auth=list(auth),
+        # drf-spectacular gives DELETE no body, though RFC 9110 leaves that to the server.
+        extensions={BODY: body} if body else None,
     )
     return decorate
 
@@ -118,10 +118,13 @@ def _example(refusal: Refusal, kind: type[Exception], envelope: Any) -> OpenApiE
     return OpenApiExample(refusal.code or refusal.text, value=value)
 
 
-def add_request_id_header(result: JSON, **_: Any) -> JSON:
-    """Say on every answer that it carries X-Request-ID, and when it says when to come back."""
+def complete(result: JSON, **_: Any) -> JSON:
+    """Say of every answer which headers it carries, and of every body that it is required."""
     for methods in result["paths"].values():
         for described in methods.values():
+            if body := described.pop(BODY, None):
+                content = {"application/json": {"schema": body}}
+                described["requestBody"] = {"required": True, "content": content}
             for status, response in described.get("responses", {}).items():
                 response["headers"] = _headers(status)
     return result

@@ -17,6 +17,15 @@ class StrictCharField(serializers.CharField):
         return str(super().to_internal_value(data))
 
 
+class StrictIntegerField(serializers.IntegerField):
+    """Takes whole numbers only: no digits in quotes, no true or false."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if not isinstance(data, int) or isinstance(data, bool):
+            self.fail("invalid")
+        return int(super().to_internal_value(data))
+
+
 def validate(serializer: type[serializers.Serializer[Any]], body: Any) -> Any:
     """Return the validated fields of a body; raises InvalidRequest with one fault for each thing
     that is wrong, fields that nobody asked for included."""

@@ -21,7 +21,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import exceptions as accounts
-from accounts.services import get_own_profile, soft_delete_own_account
+from accounts.services import Profile, get_own_profile, soft_delete_own_account
 from apikeys import scopes
 from contracts import house, ids
 from contracts.base import Contract, ErrorTable
@@ -79,6 +79,16 @@ def read_id(user_id: str) -> UUID:
     return found
 
 
+def describe(profile: Profile) -> dict[str, Any]:
+    return {
+        "id": ids.encode(ids.USER, profile.id),
+        "username": profile.username,
+        "email": profile.email,
+        "name": profile.name,
+        "created_at": profile.date_joined.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
 class V1User(Contract):
     channel = "v1-user"
     rights = {"destroy": scopes.ACCOUNT_DELETE, "retrieve": scopes.ACCOUNT_READ}
@@ -113,15 +123,7 @@ class V1User(Contract):
     )
     def retrieve(self, request: Request, user_id: str) -> Response:
         profile = get_own_profile(actor=self.actor, user_id=read_id(user_id))
-        return Response(
-            {
-                "id": ids.encode(ids.USER, profile.id),
-                "username": profile.username,
-                "email": profile.email,
-                "name": profile.name,
-                "created_at": profile.date_joined.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            }
-        )
+        return Response(describe(profile))
 
 
 urlpatterns = [

@@ -2,7 +2,7 @@
 
     POST /v1/api-keys HTTP/1.1
     Authorization: Bearer sk-…
-    {"name": "deploy", "scopes": ["account:read"], "expires_at": "2027-01-01T00:00:00Z"}
+    {"name": "deploy", "scopes": ["account:read"], "expires_in_days": 90}
 
     HTTP/1.1 201 Created
     {"id": "key_…", "name": "deploy", …, "secret": "sk-…"}
@@ -11,9 +11,11 @@ The secret is shown in this answer and never again.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.core.validators import RegexValidator
 from django.urls import re_path
 from django.utils import timezone
 from rest_framework import serializers
@@ -28,7 +30,7 @@ from contracts.base import ErrorTable
 from contracts.errors import Refusal
 from contracts.schema import json_object, operation
 from contracts.schema import path as path_parameter
-from contracts.validation import StrictCharField, validate
+from contracts.validation import StrictCharField, StrictIntegerField, validate
 from erasure.exceptions import ActorGone
 from organizations.services import administered_by, create_organization_key
 
@@ -46,12 +48,9 @@ ERRORS: ErrorTable = {
 text: dict[str, Any] = {"type": "string"}
 moment = {"type": ["string", "null"], "format": "date-time"}
 scope_list = {"type": "array", "items": {"enum": sorted(scopes.DESCRIPTIONS), "type": "string"}}
-name = {
-    **text,
-    "minLength": 1,
-    "maxLength": 100,
-    "pattern": r"^[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]",
-}
+NAME_PATTERN = r"^[^\x00-\x1f\x7f]+$"
+name = {**text, "minLength": 1, "maxLength": 100, "pattern": NAME_PATTERN}
+lifetime = {"type": ["integer", "null"], "minimum": 1, "maximum": 3650}
 KEY_PATTERN = f"^{ids.KEY}_{ids.SUFFIX_PATTERN}$"
 KEY_FIELDS = {
     "id": {**text, "pattern": KEY_PATTERN},
@@ -76,12 +75,16 @@ KEY_ID = [path_parameter("key_id", "The key's id.", pattern=KEY_PATTERN)]
 
 
 class Renaming(serializers.Serializer[Any]):
-    name = StrictCharField(max_length=100)
+    name = StrictCharField(
+        max_length=100, trim_whitespace=False, validators=[RegexValidator(NAME_PATTERN)]
+    )
 
 
 class Creation(Renaming):
     scopes = serializers.ListField(child=StrictCharField(), required=False)
-    expires_at = serializers.DateTimeField(required=False, allow_null=True)
+    expires_in_days = StrictIntegerField(
+        required=False, allow_null=True, min_value=1, max_value=3650
+    )
     organization_id = StrictCharField(required=False, allow_null=True)
 
 
@@ -107,7 +110,7 @@ def read_id(key_id: str) -> UUID:
 
 class ApiKeys(house.HouseApi):
     channel = "api-keys"
-    rights = dict.fromkeys(("list", "create", "partial_update", "destroy"), scopes.KEYS_MANAGE)
+    rights = dict.fromkeys(("index", "create", "partial_update", "destroy"), scopes.KEYS_MANAGE)
     errors = ERRORS
 
     @operation(
@@ -118,7 +121,7 @@ class ApiKeys(house.HouseApi):
         leave_out=house.NO_BODY,
         **COMMON,
     )
-    def list(self, request: Request) -> Response:
+    def index(self, request: Request) -> Response:
         found = list_keys(actor=self.actor, administered=self.administered)
         return Response({"data": [describe(key) for key in found]})
 
@@ -132,11 +135,11 @@ class ApiKeys(house.HouseApi):
                 {
                     "name": name,
                     "scopes": scope_list,
-                    "expires_at": moment,
+                    "expires_in_days": lifetime,
                     "organization_id": {"type": ["string", "null"], "format": "uuid"},
                 },
                 "scopes",
-                "expires_at",
+                "expires_in_days",
                 "organization_id",
             ),
             "additionalProperties": False,
@@ -200,7 +203,8 @@ class ApiKeys(house.HouseApi):
 
     def issue(self, wish: dict[str, Any], organization: str | None) -> Any:
         common = {"actor": self.actor, "name": wish["name"], "now": timezone.now()}
-        common["expires_at"] = wish.get("expires_at")
+        days = wish.get("expires_in_days")
+        common["expires_at"] = timezone.now() + timedelta(days=days) if days else None
         held = self.held
         if organization is None:
             return create_own_key(wanted=wish.get("scopes"), held=held, **common)
@@ -213,7 +217,7 @@ class ApiKeys(house.HouseApi):
 
 
 urlpatterns = [
-    re_path(r"^v1/api-keys$", ApiKeys.as_view({"get": "list", "post": "create"})),
+    re_path(r"^v1/api-keys$", ApiKeys.as_view({"get": "index", "post": "create"})),
     re_path(
         r"^v1/api-keys/(?P<key_id>[^/]*)$",
         ApiKeys.as_view({"patch": "partial_update", "delete": "destroy"}),

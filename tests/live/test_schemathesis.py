@@ -1,0 +1,46 @@
+"""Schemathesis, all checks on, finds nothing between the service and its own document."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.databases import VENDORS
+from tests.live.servers import serve
+
+NO_THROTTLE = {
+    "THROTTLE_CREDENTIAL": "1000000/min",
+    "THROTTLE_FAILED_AUTHENTICATION": "1000000/min",
+}
+
+
+def attack(vendor: str, folder: Path, examples: int) -> None:
+    """Run it with the key of each kind of caller, and show its report when it finds anything."""
+    program = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
+    assert program
+    with serve(vendor, folder, **NO_THROTTLE) as live:
+        keys = [live.world["keys"]["operator"], live.world["keys"]["platform"]]
+        keys += [live.world["users"]["bob"]["api_key"]]
+        for key in keys:
+            command = [program, "run", f"{live.base}/openapi.json", "--checks", "all"]
+            command += ["--max-examples", str(examples), "--no-color"]
+            command += ["--header", f"Authorization: Bearer {key}"]
+            command += ["--header", "x-api-version: 2025-09"]
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, timeout=3000, check=False
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_short_attack_finds_nothing(vendor: str, tmp_path: Path) -> None:
+    attack(vendor, tmp_path, examples=5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_long_attack_finds_nothing(vendor: str, tmp_path: Path) -> None:
+    attack(vendor, tmp_path, examples=300)
