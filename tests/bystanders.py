@@ -56,7 +56,7 @@ def create_charlie() -> None:
         channel="test",
         requested_by_kind="system",
         requested_at=now,
-        due_at=now + timedelta(days=9),
+        due_at=now + timedelta(days=900),
     )
 
 
