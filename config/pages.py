@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.csp import CSP
 from django.views.decorators.http import require_safe
 from django.views.generic import TemplateView
+from rest_framework.exceptions import ParseError
 
 from contracts.authentication import request_id_of
 from contracts.base import Contract, find_refusal
@@ -54,17 +55,21 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return _refuse(request, Exception(), Refusal(400, "Bad request.", "BAD_REQUEST"))
+    return _refuse(request, ParseError())
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     return _refuse(request, Exception())
 
 
-def _refuse(request: HttpRequest, error: Exception, refusal: Refusal | None = None) -> HttpResponse:
+def _refuse(request: HttpRequest, error: Exception) -> HttpResponse:
     """Answer outside of any view, in the dialect of the path all the same."""
     contract = _contract_at(request.path_info)
-    refusal = refusal or find_refusal(contract.errors, error)
+    refusal = find_refusal(contract.errors, error)
+    if isinstance(error, ParseError):
+        # Django gave up before any contract was asked: a bad Host header, say.
+        code = refusal.code if refusal.status == 400 else ""
+        refusal = Refusal(400, "This request cannot be understood.", code)
     problem = Problem(refusal, error, request_id_of(request), timezone.now())
     return JsonResponse(contract.envelope(problem), status=refusal.status)
 
