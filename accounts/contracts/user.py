@@ -78,6 +78,14 @@ FAILURE = json_object(
 )
 
 
+EMPTY = ("string_too_short", "String should have at least 1 character", {"min_length": 1})
+MALFORMED = (
+    "string_pattern_mismatch",
+    f"String should match pattern '{ids.USER_PATTERN}'",
+    {"pattern": ids.USER_PATTERN},
+)
+
+
 def envelope(problem: Problem) -> dict[str, Any]:
     if isinstance(problem.error, InvalidRequest):
         return {"detail": [fault.as_dict() for fault in problem.error.faults]}
@@ -88,22 +96,8 @@ def envelope(problem: Problem) -> dict[str, Any]:
 def read_id(user_id: str) -> UUID:
     if (found := ids.decode(ids.USER, user_id)) is not None:
         return found
-    if not user_id:
-        raise InvalidRequest(
-            Fault(
-                ["path", "userId"],
-                "String should have at least 1 character",
-                "string_too_short",
-                user_id,
-                {"min_length": 1},
-            )
-        )
-    pattern = ids.USER_PATTERN
-    message = f"String should match pattern '{pattern}'"
-    at = ["path", "userId"]
-    raise InvalidRequest(
-        Fault(at, message, "string_pattern_mismatch", user_id, {"pattern": pattern})
-    )
+    kind, message, context = MALFORMED if user_id else EMPTY
+    raise InvalidRequest(Fault(["path", "userId"], message, kind, user_id, context))
 
 
 class User(Contract):
