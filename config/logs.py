@@ -2,18 +2,21 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from contextvars import ContextVar
+from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter as BaseJsonFormatter
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
+# Every repetition is bounded: a long text costs time in proportion to its length, not its square.
 _secrets = re.compile(
     r"""(?xi)
-    (?P<mail> [\w.!#$%&'*+/=?^`{|}~-]+ (?:@|%40) [\w-]+(?:\.[\w-]+)+ )
+    (?P<mail> [\w.!#$%&'*+/=?^`{|}~-]{1,64} (?:@|%40) [\w-]+(?:\.[\w-]+)+ )
     | (?P<bearer> \bbearer\s+ )[\w.~+/=-]+
-    | (?P<url> \b\w+://[^\s:/@]+: )[^\s@]+(?=@)
-    | \b[\w-]*?[a-z0-9]-(?:demo-)?[0-9A-Za-z]{36}\b
+    | (?P<url> \b\w{1,32}://[^\s:/@]{0,128}: )[^\s@]{1,256}(?=@)
+    | \b[\w-]{0,32}?[a-z0-9][-_](?:demo-)?[0-9A-Za-z]{36}\b
     """
 )
 
@@ -28,6 +31,16 @@ def scrub(text: str) -> str:
     return _secrets.sub(mask, text)
 
 
+def _scrub_all(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {scrub(str(key)): _scrub_all(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_scrub_all(item) for item in value]
+    return scrub(str(value))
+
+
 class JsonFormatter(BaseJsonFormatter):
     def __init__(self) -> None:
         super().__init__(
@@ -40,7 +53,12 @@ class JsonFormatter(BaseJsonFormatter):
     def format(self, record: logging.LogRecord) -> str:
         if current := request_id.get():
             record.request_id = current
-        return scrub(super().format(record))
+        return super().format(record)
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        # Before it becomes JSON: the n of an escaped newline is no part of an address after it.
+        scrubbed: dict[str, Any] = _scrub_all(super().process_log_record(log_data))
+        return scrubbed
 
 
 class Pathless(logging.Filter):

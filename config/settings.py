@@ -4,6 +4,7 @@ Development is the default and serves localhost only, so a deployment that forge
 ``ENVIRONMENT=production`` answers nobody from outside.
 """
 
+import re
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -172,6 +173,8 @@ SILENCED_SYSTEM_CHECKS = [
 GRACE_PERIOD = timedelta(days=env.int("GRACE_PERIOD_DAYS", 14))
 
 API_KEY_PREFIX = env.str("API_KEY_PREFIX", "sk-")
+if not re.fullmatch(r"[A-Za-z0-9-]*[A-Za-z0-9][-_]", API_KEY_PREFIX):
+    raise ImproperlyConfigured("API_KEY_PREFIX must be letters and digits ending in '-' or '_'.")
 DEMO_KEY_PREFIX = f"{API_KEY_PREFIX}demo-"
 API_KEY_PREFIXES = (API_KEY_PREFIX,) if PRODUCTION else (API_KEY_PREFIX, DEMO_KEY_PREFIX)
 

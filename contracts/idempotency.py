@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from rest_framework.request import Request
 
@@ -91,8 +91,13 @@ def finish(answer_id: UUID, response: HttpResponse) -> None:
 
 def forget_old_answers(*, now: datetime) -> int:
     """Remove answers that are older than a day; return how many. A purge calls this."""
-    removed, _ = IdempotentAnswer.objects.filter(created_at__lte=now - KEPT).delete()
+    removed, _ = old_answers(now=now).delete()
     return removed
+
+
+def old_answers(*, now: datetime) -> "QuerySet[IdempotentAnswer]":
+    """Return the answers that are older than a day."""
+    return IdempotentAnswer.objects.filter(created_at__lte=now - KEPT)
 
 
 def fingerprint_of(request: Request, *, with_body: bool) -> str:

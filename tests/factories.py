@@ -1,5 +1,6 @@
 """The people and things of the tests: Alice, Bob, and Charlie, who must never be touched."""
 
+from datetime import timedelta
 from typing import Any
 
 import factory
@@ -69,7 +70,7 @@ class SessionFactory(factory.django.DjangoModelFactory[Session]):
 
     session_key = factory.Sequence(lambda n: f"session{n:033d}")
     session_data = "data"
-    expire_date = factory.LazyFunction(timezone.now)
+    expire_date = factory.LazyFunction(lambda: timezone.now() + timedelta(hours=1))
     user = factory.SubFactory(UserFactory)
 
 

@@ -76,7 +76,10 @@ def enter_world(*, reset: bool) -> dict[str, Any]:
 
 def world_file() -> Path:
     """Return where the secrets of this database's world are kept, readable by their owner only."""
-    place = {name: str(connection.settings_dict[name]) for name in ("HOST", "PORT", "NAME")}
+    given = connection.settings_dict
+    place = {name: str(given[name]) for name in ("HOST", "PORT", "NAME")}
+    # Over a Unix socket the server is told by an option.
+    place["SOCKET"] = str(given["OPTIONS"].get("host", ""))
     name = hashlib.sha256(json.dumps(place).encode()).hexdigest()[:12]
     return Path(settings.VAR_DIR) / f"demo-{name}.json"
 

@@ -58,14 +58,17 @@ def empty_database(vendor: str, folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def serve(vendor: str, folder: Path, *, workers: int = 2, **settings: str) -> Iterator[Live]:
-    """Create the demo world in an empty database and serve it with granian."""
+def serve(vendor: str, folder: Path, **settings: str) -> Iterator[Live]:
+    """Create the demo world in an empty database and serve it with two worker processes.
+
+    ``settings`` are environment variables of the service.
+    """
     with empty_database(vendor, folder) as url:
         env = {**os.environ, "DATABASE_URL": url, "VAR_DIR": str(folder), **settings}
         port = free_port()
         made = run_manage(env, "demo", "--no-serve", "--json", "--port", str(port))
         command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-log"]
-        command += ["--workers", str(workers), "--blocking-threads", "8", "--port", str(port)]
+        command += ["--workers", "2", "--blocking-threads", "8", "--port", str(port)]
         log = (folder / "server.log").open("w")
         server = subprocess.Popen(
             [*command, "config.wsgi:application"], cwd=ROOT, env=env, stdout=log, stderr=log

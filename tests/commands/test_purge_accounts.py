@@ -1,0 +1,292 @@
+"""The purge from the shell: what it takes, what it leaves, what it says, and its exit codes."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+from django.utils import timezone
+
+from accounts.models import User
+from accounts.services import soft_delete_own_account
+from audit.actors import Actor
+from audit.events import Reference
+from audit.models import AuditEvent
+from erasure.holds import place_hold, release_hold
+from erasure.models import DeletionRequest
+from tests.bystanders import charlie_untouched, read_rows
+from tests.deployment.shell import manage
+from tests.factories import MembershipFactory, SessionFactory, UserFactory, give_key
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
+MINUTE = timedelta(minutes=1)
+
+
+def run(*args: str) -> tuple[int, str]:
+    """Return the exit code and standard output of the command."""
+    out = StringIO()
+    try:
+        call_command("purge_accounts", *args, stdout=out)
+    except SystemExit as end:
+        return int(end.code or 0), out.getvalue()
+    return 0, out.getvalue()
+
+
+def purge(*args: str) -> dict[str, Any]:
+    code, out = run("--execute", "--json", *args)
+    told: dict[str, Any] = json.loads(out)
+    assert code == (1 if told["failed"] else 0)
+    return told
+
+
+def erased(*args: str) -> set[str]:
+    return {subject["id"] for subject in purge(*args)["subjects"]}
+
+
+def due_user(*, overdue: timedelta = DAY) -> User:
+    """Create a user with a key, a session and a membership, whose grace period is over."""
+    user = UserFactory()
+    give_key(user)
+    SessionFactory(user=user)
+    MembershipFactory(user=user)
+    soft_delete_own_account(
+        actor=Actor(kind="user", id=user.pk, channel="test", person_id=user.pk),
+        user_id=user.pk,
+        now=timezone.now(),
+    )
+    DeletionRequest.objects.filter(subject_id=user.pk).update(due_at=timezone.now() - overdue)
+    return user
+
+
+def request_of(user: User) -> DeletionRequest:
+    return DeletionRequest.objects.get(subject_id=user.pk)
+
+
+def exists(user: User) -> bool:
+    return bool(User.objects.filter(pk=user.pk).exists())
+
+
+@contextmanager
+def undeletable(user: User) -> Iterator[None]:
+    """Let a table that no model knows of hold on to one user, so that the database refuses to
+    remove that row."""
+    kind = "uuid" if connection.vendor == "postgresql" else "char(32)"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE clinging (held {kind} REFERENCES accounts_user (id))")
+        cursor.execute("INSERT INTO clinging VALUES (%s)", [user.pk.hex])
+        yield
+        cursor.execute("DROP TABLE clinging")
+
+
+def test_a_dry_run_says_what_it_would_take_and_changes_nothing() -> None:
+    user = due_user()
+    before = read_rows()
+    assert run() == (
+        0,
+        f"Would erase user {user.pk}: 1 accounts.User, 1 organizations.Membership, "
+        "1 apikeys.ApiKey\n"
+        "Would erase 1 subjects, 3 rows.\n"
+        "Nothing was changed. Run it again with --execute to erase.\n",
+    )
+    assert read_rows() == before
+
+
+def test_a_dry_run_in_json_has_the_shape_of_the_real_run() -> None:
+    due_user()
+    before = read_rows()
+    code, out = run("--json")
+    assert read_rows() == before
+    planned, done = json.loads(out), purge()
+    assert (code, planned["executed"], done["executed"]) == (0, False, True)
+    assert planned["subjects"] == done["subjects"]
+    assert planned["failed"] == done["failed"] == []
+
+
+def test_json_names_subject_deletion_and_rows() -> None:
+    user = due_user()
+    deletion = request_of(user).pk
+    assert purge() == {
+        "executed": True,
+        "subjects": [
+            {
+                "kind": "user",
+                "id": str(user.pk),
+                "deletion": str(deletion),
+                "rows": {"accounts.User": 1, "apikeys.ApiKey": 1, "organizations.Membership": 1},
+            }
+        ],
+        "failed": [],
+    }
+
+
+def test_execute_erases_exactly_what_is_due() -> None:
+    with charlie_untouched():
+        due = [due_user(), due_user(overdue=MINUTE)]
+        waiting = due_user(overdue=-DAY)
+        living = UserFactory()
+        assert erased() == {str(user.pk) for user in due}
+    assert not any(map(exists, due))
+    assert exists(waiting)
+    assert exists(living)
+    assert [request_of(user).state for user in (*due, waiting)] == [
+        "completed",
+        "completed",
+        "scheduled",
+    ]
+
+
+def test_execute_says_in_words_what_it_took() -> None:
+    user = due_user()
+    assert run("--execute") == (
+        0,
+        f"Erased user {user.pk}: 1 accounts.User, 1 organizations.Membership, 1 apikeys.ApiKey\n"
+        "Erased 1 subjects, 3 rows.\n",
+    )
+
+
+def test_the_audit_log_names_the_command_and_counts_the_rows() -> None:
+    user = due_user()
+    purge()
+    event = AuditEvent.objects.get(subject_id=user.pk, action="user.erased")
+    assert (event.actor_kind, event.channel) == ("system", "purge_accounts")
+    assert event.facts["removed"] == request_of(user).counts
+
+
+def test_a_hold_makes_an_erasure_wait_until_it_is_released() -> None:
+    user, staff = due_user(), Actor.system("test")
+    now = timezone.now()
+    hold = place_hold(
+        actor=staff, subject=Reference("user", user.pk), reason="a suit", review_at=None, now=now
+    )
+    before = read_rows()
+    assert erased() == set()
+    assert read_rows() == before
+    release_hold(actor=staff, hold_id=hold, now=now)
+    assert erased() == {str(user.pk)}
+
+
+def test_a_limit_bounds_the_subjects_and_takes_the_longest_overdue_first() -> None:
+    first, second, third = (due_user(overdue=days * DAY) for days in (3, 2, 1))
+    assert erased("--limit", "2") == {str(first.pk), str(second.pk)}
+    assert exists(third)
+    assert erased("--limit", "2") == {str(third.pk)}
+
+
+def test_a_limit_bounds_the_dry_run_too() -> None:
+    due_user()
+    last = due_user(overdue=9 * DAY)
+    _, out = run("--json", "--limit", "1")
+    assert [subject["id"] for subject in json.loads(out)["subjects"]] == [str(last.pk)]
+
+
+def test_a_second_run_erases_and_counts_nothing() -> None:
+    due_user()
+    purge()
+    after = read_rows()
+    assert run("--execute") == (0, "Erased 0 subjects, 0 rows.\n")
+    assert read_rows() == after
+
+
+def test_a_subject_that_cannot_be_erased_fails_alone_and_is_named() -> None:
+    with charlie_untouched():
+        poisoned, others = due_user(overdue=2 * DAY), [due_user(), due_user(overdue=3 * DAY)]
+        with undeletable(poisoned):
+            told = purge()
+    assert {subject["id"] for subject in told["subjects"]} == {str(user.pk) for user in others}
+    [failure] = told["failed"]
+    assert failure["deletion"] == str(request_of(poisoned).pk)
+    assert failure["error"].startswith("IntegrityError")
+    assert exists(poisoned)
+    assert not any(map(exists, others))
+
+
+def test_a_failure_leaves_the_subject_whole_and_is_tried_again_later() -> None:
+    poisoned = due_user()
+    with undeletable(poisoned):
+        before = read_rows()
+        purge()
+        after = read_rows()
+        request = request_of(poisoned)
+        assert erased() == set()
+    del before["erasure.DeletionRequest"], after["erasure.DeletionRequest"]
+    assert after == before
+    assert (request.state, request.attempts, request.counts) == ("failed", 1, {})
+    assert request.retry_at is not None
+    assert request.retry_at > timezone.now()
+    DeletionRequest.objects.update(retry_at=timezone.now() - MINUTE)
+    assert erased() == {str(poisoned.pk)}
+    assert request_of(poisoned).counts["accounts.User"] == 1
+
+
+def test_what_is_kept_of_a_failure_quotes_no_personal_data() -> None:
+    poisoned = due_user()
+    with undeletable(poisoned):
+        told = purge()
+    texts = told["failed"][0]["error"] + request_of(poisoned).last_error
+    assert poisoned.email not in texts
+    assert poisoned.pk.hex not in texts.replace("-", "")
+
+
+def test_a_failure_is_told_in_words_and_ends_with_exit_code_1() -> None:
+    poisoned = due_user()
+    with undeletable(poisoned):
+        code, out = run("--execute")
+    assert code == 1
+    assert out.startswith(f"FAILED {request_of(poisoned).pk}: IntegrityError")
+    assert out.endswith("Erased 0 subjects, 0 rows.\n")
+
+
+def lease(user: User, until: timedelta) -> UUID:
+    token = uuid4()
+    DeletionRequest.objects.filter(subject_id=user.pk).update(
+        state="running", attempts=1, lease_token=token, lease_until=timezone.now() + until
+    )
+    return token
+
+
+def test_a_lease_that_lapsed_is_taken_over_from_the_worker_that_died() -> None:
+    user = due_user()
+    lease(user, -MINUTE)
+    assert erased() == {str(user.pk)}
+    request = request_of(user)
+    assert (request.state, request.attempts, request.lease_token) == ("completed", 2, None)
+
+
+def test_a_lease_that_stands_is_left_to_its_worker() -> None:
+    user = due_user()
+    lease(user, MINUTE)
+    before = read_rows()
+    assert erased() == set()
+    assert read_rows() == before
+
+
+def test_a_subject_that_is_gone_already_is_closed_without_rows() -> None:
+    user = due_user()
+    User.objects.filter(pk=user.pk).delete()
+    told = purge()
+    assert [subject["rows"] for subject in told["subjects"]] == [{}]
+    assert request_of(user).state == "completed"
+
+
+@pytest.mark.parametrize("args", [("--limit", "0"), ("--limit", "-1"), ("--limit", "x"), ("now",)])
+def test_wrong_usage_is_refused_and_erases_nothing(args: tuple[str, ...]) -> None:
+    due_user()
+    before = read_rows()
+    with pytest.raises(CommandError):
+        run("--execute", *args)
+    assert read_rows() == before
+
+
+def test_wrong_usage_ends_with_exit_code_2() -> None:
+    done = manage("purge_accounts", "--execute", "--limit", "0")
+    assert done.returncode == 2
+    assert "must be a whole number from 1 up" in done.stderr
