@@ -1,0 +1,93 @@
+"""The audit log, for reading."""
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.db.models import Q
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+
+from accounts.staff import by_time, date_column, find_id, show_id, tell_facts
+from accounts.staffpages import ReadOnlyAdmin
+from audit.models import AuditEvent, EventDetail
+from contracts import ids
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnlyAdmin):
+    actions = None
+    list_display = (
+        date_column("at", "When"),
+        "action",
+        "outcome",
+        "subject",
+        "actor",
+        "channel",
+        "shown_facts",
+    )
+    list_filter = ("action", "channel", "outcome", by_time("at", "time"))
+    list_per_page = 50
+    show_full_result_count = False
+    search_fields = ("request_id",)
+    search_help_text = "Account id (usr_…), any other id, or request id (req_…)"
+    fieldsets: ClassVar[Any] = (
+        (None, {"fields": (date_column("at", "When"), "action", "outcome", "shown_facts")}),
+        ("About", {"fields": ("subject", "shown_organization")}),
+        ("By", {"fields": ("actor", "used_key", "channel", "request_id")}),
+        (
+            "Personal details",
+            {
+                "fields": ("details",),
+                "description": "Kept beside the event, and erased with the person they are about.",
+            },
+        ),
+    )
+
+    def describe(self, row: AuditEvent) -> str:
+        return row.action
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
+        term = search_term.strip()
+        if (pk := find_id(term)) is not None:
+            columns = ("pk", "subject_id", "actor_id", "organization_id", "credential_id")
+            found = Q()
+            for column in columns:
+                found |= Q(**{column: pk})
+            return queryset.filter(found), False
+        return (queryset.filter(request_id=term) if term else queryset), False
+
+    @admin.display(description="Subject")
+    def subject(self, event: AuditEvent) -> str:
+        return _typed(event.subject_kind, event.subject_id)
+
+    @admin.display(description="By")
+    def actor(self, event: AuditEvent) -> str:
+        return _typed(event.actor_kind, event.actor_id)
+
+    @admin.display(description="Organization")
+    def shown_organization(self, event: AuditEvent) -> str:
+        return str(event.organization_id or "-")
+
+    @admin.display(description="Key")
+    def used_key(self, event: AuditEvent) -> str:
+        return ids.encode(ids.KEY, event.credential_id) if event.credential_id else "-"
+
+    @admin.display(description="Facts")
+    def shown_facts(self, event: AuditEvent) -> str:
+        return tell_facts(event.facts) or "-"
+
+    @admin.display(description="Details")
+    def details(self, event: AuditEvent) -> str:
+        kept = EventDetail.objects.filter(event_id=event.pk).order_by("field")
+        rows = [
+            (row.field.replace("_", " ").capitalize(), row.value, show_id("user", row.person_id))
+            for row in kept
+        ]
+        if not rows:
+            return "None is kept."
+        lines = format_html_join("", "<dt>{}</dt><dd>{} (about {})</dd>", rows)
+        return format_html('<dl class="facts">{}</dl>', lines)
+
+
+def _typed(kind: str, value: Any) -> str:
+    return format_html('<span class="typed-id">{}</span>', show_id(kind, value) or "-")

@@ -1,0 +1,341 @@
+"""Organizations with their people. Every change here keeps a live owner in each of them."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.core.exceptions import ValidationError
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.html import format_html
+
+from accounts.forms import FinalForm
+from accounts.models import User
+from accounts.staff import (
+    actor_of,
+    by_flag,
+    by_time,
+    date_column,
+    label_user,
+    show_id,
+    tell_rows,
+)
+from accounts.staffpages import Concern, ConfirmedSteps, Step, concern_of
+from audit.actors import Actor
+from audit.events import Reference, record
+from contracts import ids
+from erasure.executor import preview
+from erasure.subjects import lock_subject, lock_subjects
+from organizations.models import Invitation, ManagedUser, Membership, Organization, Role
+from organizations.services import teardown_organization
+
+if TYPE_CHECKING:
+    AnyInline = admin.TabularInline[Any, Any]
+    AnyForm = forms.ModelForm[Any]
+    AnyFormSet = forms.BaseInlineFormSet[Any, Any, Any]
+    UserChoice = forms.ModelChoiceField[User]
+else:
+    AnyInline = admin.TabularInline
+    AnyForm = forms.ModelForm
+    AnyFormSet = forms.BaseInlineFormSet
+    UserChoice = forms.ModelChoiceField
+
+SHOWN_MANAGED = 20
+
+
+class UserField(UserChoice):
+    def label_from_instance(self, obj: User) -> str:
+        return label_user(obj)
+
+
+class PersonWidget(forms.Widget):
+    """Shows who a member is. A membership never passes to somebody else."""
+
+    def __init__(self, user: User) -> None:
+        super().__init__()
+        self.user = user
+
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> Any:
+        gone = ", deleted" if self.user.is_deleted else ""
+        locked = ", inactive" if not (self.user.is_active or self.user.is_deleted) else ""
+        return format_html("<p>{}{}</p>", label_user(self.user), gone or locked)
+
+
+class MembershipForm(AnyForm):
+    user = UserField(queryset=User.live.all())
+
+    class Meta:
+        model = Membership
+        fields = ("user", "role")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["user"]
+        if self.instance._state.adding:
+            relation: Any = Membership._meta.get_field("user")
+            field.widget = AutocompleteSelect(relation, admin.site)
+            field.widget.choices = field.choices  # type: ignore[attr-defined]
+        else:
+            field.queryset = User.objects.filter(pk=self.instance.user_id)  # type: ignore[attr-defined]
+            field.disabled = True
+            field.widget = PersonWidget(self.instance.user)
+
+
+class MembershipFormSet(AnyFormSet):
+    def clean(self) -> None:
+        """Refuse what would leave the organization without a live owner.
+
+        Decided on rows read under the organization's lock, which every way of losing an owner
+        takes as well: of two owners who leave at once, the second one sees the first one gone.
+        """
+        super().clean()
+        is_new = self.instance._state.adding
+        if any(self.errors) or not (is_new or any(form.has_changed() for form in self.forms)):
+            return
+        roles = self._read_roles()
+        for form in self.forms:
+            row = form.instance
+            if form in self.deleted_forms:
+                roles.pop(row.user_id, None)
+            elif row.user_id and (form.has_changed() or row._state.adding):
+                roles[row.user_id] = form.cleaned_data["role"]
+        owners = [user_id for user_id, role in roles.items() if role == Role.OWNER]
+        if not User.live.filter(pk__in=owners).exists():
+            raise ValidationError(
+                "An organization needs at least one owner whose account is active. "
+                "Nothing was saved."
+            )
+
+    def _read_roles(self) -> dict[UUID, str]:
+        """Lock the people who are added, then the organization, and return the roles by user."""
+        added = [form.cleaned_data["user"].pk for form in self.extra_forms if form.has_changed()]
+        lock_subjects("user", added)
+        if self.instance._state.adding:
+            return {}
+        lock_subject(Reference("organization", self.instance.pk))
+        rows = Membership.objects.filter(organization_id=self.instance.pk)
+        return dict(rows.values_list("user_id", "role"))
+
+
+class MembershipInline(AnyInline):
+    model = Membership
+    form = MembershipForm
+    formset = MembershipFormSet
+    extra = 0
+    readonly_fields = ("person", date_column("joined_at", "Joined"))
+    verbose_name = "member"
+    verbose_name_plural = "members"
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("user")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        may_edit = self.has_add_permission(request, obj) or self.has_change_permission(request, obj)
+        return ("user" if may_edit else "person", "role", self.readonly_fields[1])
+
+    def get_extra(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> int:
+        return 0 if obj else 1
+
+    @admin.display(description="User")
+    def person(self, membership: Membership) -> str:
+        return label_user(membership.user)
+
+
+class _Shown(AnyInline):
+    """Rows that staff may read here and that come and go elsewhere."""
+
+    extra = 0
+    can_delete = False
+    template = "admin/shown_rows.html"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class InvitationInline(_Shown):
+    model = Invitation
+    fields = (
+        "email",
+        "role",
+        "inviter",
+        date_column("created_at", "Sent"),
+        date_column("expires_at", "Expires"),
+    )
+    readonly_fields = fields
+    verbose_name_plural = "invitations"
+
+    @admin.display(description="Invited by")
+    def inviter(self, invitation: Invitation) -> str:
+        by = invitation.invited_by_id
+        return show_id("user", by) if by else "-"
+
+
+class ManagedUserInline(_Shown):
+    model = ManagedUser
+    fields = ("person", "external_id", date_column("created_at", "Since"))
+    readonly_fields = fields
+    verbose_name_plural = "managed users: they go when the organization goes"
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("user")
+
+    @admin.display(description="User")
+    def person(self, managed: ManagedUser) -> str:
+        return label_user(managed.user)
+
+
+class OrganizationForm(AnyForm):
+    class Meta:
+        model = Organization
+        fields = ("name", "slug")
+
+    def clean_slug(self) -> str:
+        slug: str = self.cleaned_data["slug"]
+        others = Organization.objects.filter(is_deleted=False).exclude(pk=self.instance.pk)
+        if others.filter(slug=slug).exists():
+            raise ValidationError("An organization with this slug exists.")
+        return slug
+
+
+def _foresee_teardown(organization: Organization) -> Concern:
+    plan = preview(Reference("organization", organization.pk))
+    managed = User.objects.filter(managed_membership__organization=organization).order_by("pk")
+    remarks = []
+    if number := managed.count():
+        names = ", ".join(label_user(user) for user in managed[:SHOWN_MANAGED])
+        more = f" and {number - SHOWN_MANAGED} more" if number > SHOWN_MANAGED else ""
+        remarks.append(f"The users that it manages are erased with all their data: {names}{more}.")
+    return concern_of(plan, organization.pk, f"{organization.name} ({organization.pk})", remarks)
+
+
+def _tear_down(actor: Actor, pk: UUID, reference: str, now: datetime) -> str:
+    done = teardown_organization(actor=actor, organization_id=pk, reference=reference, now=now)
+    users = len(done.managed_users)
+    also = f", and {users} managed user{'s' if users > 1 else ''} with all their data"
+    return f"torn down: {tell_rows(done.counts)}{also if users else ''}."
+
+
+TEARDOWN = Step(
+    slug="teardown",
+    permission="organizations.teardown_organization",
+    title="Tear down organizations",
+    intro="The organizations and everything listed below are removed from the database now. "
+    "Members keep their own accounts. Nobody can bring the organizations back.",
+    button="Tear down",
+    form=FinalForm,
+    foresee=_foresee_teardown,
+    act=_tear_down,
+    is_final=True,
+)
+
+
+@admin.register(Organization)
+class OrganizationAdmin(ConfirmedSteps):
+    form = OrganizationForm
+    steps = (TEARDOWN,)
+    actions = ("teardown",)
+    inlines = (MembershipInline, InvitationInline, ManagedUserInline)
+    list_display = (
+        "name",
+        "slug",
+        "organization_id",
+        "owners",
+        "members",
+        "shown_active",
+        date_column("created_at", "Created"),
+    )
+    list_filter = (
+        by_flag("is_active", "active"),
+        by_flag("is_deleted", "deleted"),
+        by_time("created_at", "time of creation"),
+    )
+    search_fields = ("name", "slug")
+    search_help_text = "Name, slug or id"
+    list_per_page = 50
+    readonly_fields = ("organization_id", "shown_active", date_column("created_at", "Created"))
+
+    def describe(self, row: Organization) -> str:
+        # Its name goes when it goes, so the history keeps the id.
+        return str(row.pk)
+
+    def head(self, row: Organization) -> str:
+        return row.name
+
+    def label_choice(self, organization: Organization) -> str:
+        return f"{organization.name} ({organization.slug})"
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return ("name", "slug", *self.readonly_fields) if obj else ("name", "slug")
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        return self.inlines if obj else (MembershipInline,)
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        people = Q(memberships__user__is_deleted=False)
+        owners = people & Q(memberships__role=Role.OWNER)
+        counted = super().get_queryset(request)
+        return counted.annotate(
+            member_count=Count("memberships", filter=people, distinct=True),
+            owner_count=Count("memberships", filter=owners, distinct=True),
+        )
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
+        if (pk := ids.decode_uuid(search_term.strip())) is not None:
+            return queryset.filter(pk=pk), False
+        return super().get_search_results(request, queryset, search_term)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        # Without the right to name an owner there would be none.
+        may_staff = request.user.has_perm("organizations.add_membership")
+        return super().has_add_permission(request) and may_staff
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_teardown_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, TEARDOWN)
+
+    def offers(self, row: Organization, step: Step) -> bool:
+        return not row.is_deleted
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        now = timezone.now()
+        if not change:
+            obj.created_at = now
+        super().save_model(request, obj, form, change)
+        if not change:
+            subject = Reference("organization", obj.pk)
+            record("organization.created", actor=actor_of(request), subject=subject, now=now)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        for member in formset.forms:
+            if member.instance._state.adding:
+                member.instance.joined_at = timezone.now()
+        super().save_formset(request, form, formset, change)
+
+    @admin.action(description="Tear down…", permissions=["teardown"])
+    def teardown(self, request: HttpRequest, queryset: Any) -> HttpResponse:
+        return self.ask(request, TEARDOWN.slug, queryset)
+
+    @admin.display(description="Id")
+    def organization_id(self, organization: Organization) -> str:
+        return format_html('<span class="typed-id">{}</span>', organization.pk)
+
+    @admin.display(description="Owners", ordering="owner_count")
+    def owners(self, organization: Any) -> int:
+        return int(organization.owner_count)
+
+    @admin.display(description="Members", ordering="member_count")
+    def members(self, organization: Any) -> int:
+        return int(organization.member_count)
+
+    @admin.display(description="Active", boolean=True, ordering="is_active")
+    def shown_active(self, organization: Organization) -> bool:
+        return organization.is_active and not organization.is_deleted
