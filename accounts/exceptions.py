@@ -21,13 +21,6 @@ class Oneself(DeletionError):
 
 
 @dataclass
-class RightMissing(DeletionError):
-    """The actor may not delete users of this kind at all."""
-
-    right: str
-
-
-@dataclass
 class NameTaken(RestoreError):
     """Somebody else bears the username or the e-mail address by now. ``field`` says which."""
 

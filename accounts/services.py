@@ -8,15 +8,16 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
-from accounts.exceptions import NameTaken, Oneself, RightMissing, SomebodyElse
+from accounts.exceptions import NameTaken, Oneself, SomebodyElse
 from accounts.models import Session, User
 from apikeys.services import revoke_keys_of_user
 from audit.actors import Actor
 from audit.events import Reference, record, redact_person
 from erasure import requests
-from erasure.exceptions import ActorGone, SubjectNotFound
+from erasure.exceptions import ActorGone, RightMissing, SubjectNotFound
 from erasure.executor import Erasure, erase_locked
 from erasure.models import DeletionRequest
+from erasure.rights import require_staff
 from erasure.subjects import lock_subject
 from organizations.models import ManagedUser
 from organizations.ownership import forbid_ownerless
@@ -126,20 +127,24 @@ def erase_logs_of_managed_user(*, actor: Actor, reference: UUID | str, now: date
 
 
 def erase_user_as_operator(
-    *, actor: Actor, user_id: UUID, now: datetime, reference: str = ""
+    *,
+    actor: Actor,
+    user_id: UUID,
+    now: datetime,
+    reference: str = "",
+    only_deleted: bool = False,
 ) -> Erasure:
     """Erase any user but oneself, logs included, on behalf of staff.
 
-    ``reference`` is the case that the deletion belongs to. Raises RightMissing, Oneself,
+    ``reference`` is the case that the deletion belongs to. With ``only_deleted`` a user who has
+    been restored meanwhile counts as not found. Raises RightMissing, Oneself,
     SubjectNotFound, SoleOwner, UnderLegalHold or DeletionInProgress.
     """
-    staff = User.live.filter(pk__in=[actor.user_id], is_staff=True).first()
-    if staff is None or not staff.has_perm("accounts.erase_user"):
-        raise RightMissing("accounts.erase_user")
+    require_staff(actor, "accounts.erase_user")
     _forbid_self(actor, user_id)
     with transaction.atomic(durable=True):
         user = lock_subject(Reference("user", user_id))
-        if user is None:
+        if user is None or (only_deleted and not user.is_deleted):
             raise SubjectNotFound("user")
         managed_by = ManagedUser.objects.filter(user_id=user_id).values_list("organization_id")
         organization = managed_by.first()
@@ -153,9 +158,10 @@ def restore_user(*, actor: Actor, user_id: UUID, now: datetime, reference: str =
     """Undo a soft delete within its grace period. The account comes back as it was; credentials
     that died stay dead.
 
-    Raises SubjectNotFound, NotRestorable, GraceExpired, or NameTaken when somebody else bears the
-    username or the e-mail address by now.
+    Raises RightMissing, SubjectNotFound, NotRestorable, GraceExpired, or NameTaken when somebody
+    else bears the username or the e-mail address by now.
     """
+    require_staff(actor, "accounts.restore_user")
     try:
         with transaction.atomic(durable=True):
             subject = Reference("user", user_id)
@@ -176,7 +182,8 @@ def restore_user(*, actor: Actor, user_id: UUID, now: datetime, reference: str =
 
 def set_active(*, actor: Actor, user_id: UUID, is_active: bool, now: datetime) -> None:
     """Let a user in or lock them out, reversibly. Locking out ends sessions and never leaves an
-    organization without an owner. Raises SubjectNotFound, Oneself or SoleOwner."""
+    organization without an owner. Raises RightMissing, SubjectNotFound, Oneself or SoleOwner."""
+    require_staff(actor, "accounts.change_user")
     _forbid_self(actor, user_id)
     with transaction.atomic(durable=True):
         subject = Reference("user", user_id)

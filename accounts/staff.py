@@ -11,7 +11,7 @@ from django.contrib import admin
 from django.utils import timezone
 from django.utils.formats import date_format
 
-from accounts.exceptions import NameTaken, Oneself, RightMissing, SomebodyElse
+from accounts.exceptions import NameTaken, Oneself, SomebodyElse
 from apikeys.exceptions import (
     ApiKeyNotFound,
     ExpiryInThePast,
@@ -27,6 +27,7 @@ from erasure.exceptions import (
     DeletionInProgress,
     GraceExpired,
     NotRestorable,
+    RightMissing,
     SubjectNotFound,
     UnderLegalHold,
 )

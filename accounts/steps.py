@@ -33,7 +33,9 @@ def _restore(actor: Actor, pk: UUID, reference: str, now: datetime) -> str:
 
 
 def _erase(actor: Actor, pk: UUID, reference: str, now: datetime) -> str:
-    done = erase_user_as_operator(actor=actor, user_id=pk, now=now, reference=reference)
+    done = erase_user_as_operator(
+        actor=actor, user_id=pk, now=now, reference=reference, only_deleted=True
+    )
     return f"erased for ever: {tell_rows(done.counts)}."
 
 

@@ -16,6 +16,7 @@ from apikeys.models import ApiKey
 from audit.actors import Actor
 from audit.events import Reference, record
 from erasure.exceptions import ActorGone
+from erasure.rights import require_staff
 from erasure.subjects import lock_subject
 
 
@@ -151,7 +152,8 @@ def revoke_key(
 
 
 def revoke_any_key(*, actor: Actor, key_id: UUID, now: datetime) -> KeyFacts:
-    """End any key, on behalf of staff or an operator's command; raises ApiKeyNotFound."""
+    """End any key, on behalf of staff or the system; raises RightMissing or ApiKeyNotFound."""
+    require_staff(actor, "apikeys.change_apikey")
     with transaction.atomic(durable=True):
         key = ApiKey.objects.select_for_update().filter(pk=key_id).first()
         if key is None:

@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 from django.views.decorators.cache import cache_page
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularJSONAPIView
 
 from config import pages
@@ -14,6 +15,7 @@ urlpatterns = [
     path("", include("accounts.contracts.user")),
     path("", include("organizations.contracts.organizations")),
     path("", include("apikeys.api.keys")),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     # Made anew it costs a third of a second, which nobody should be able to ask for in a loop.
     path("openapi.json", cache_page(3600)(SpectacularJSONAPIView.as_view()), name="openapi"),

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from rest_framework.request import Request
 
 from contracts.errors import (
+    BodyTooLarge,
     IdempotencyKeyReused,
     IdempotentRequestRunning,
     InvalidIdempotencyKey,
@@ -102,11 +104,14 @@ def old_answers(*, now: datetime) -> "QuerySet[IdempotentAnswer]":
 
 def fingerprint_of(request: Request, *, with_body: bool) -> str:
     """Return a digest of what makes a request the same: method, path and, where the contract reads
-    one, the body."""
+    one, the body. Raises BodyTooLarge."""
     parts = [request.method or "", request.get_full_path()]
     digest = hashlib.sha256("\0".join(parts).encode())
     if with_body:
-        digest.update(request._request.body)
+        body = request._request.body
+        if len(body) > settings.BODY_LIMIT:
+            raise BodyTooLarge
+        digest.update(body)
     return digest.hexdigest()
 
 

@@ -17,7 +17,7 @@ class JSONObjectParser(BaseParser):
         self, stream: Any, media_type: str | None = None, parser_context: Any = None
     ) -> dict[str, Any]:
         """Return the object in a body. Raises BodyTooLarge, or ParseError for anything else."""
-        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        limit = settings.BODY_LIMIT
         raw = stream.read(limit + 1)
         if len(raw) > limit:
             raise BodyTooLarge

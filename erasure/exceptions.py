@@ -24,6 +24,13 @@ class ActorGone(DeletionError):
 
 
 @dataclass
+class RightMissing(DeletionError):
+    """The actor may not do this to anybody. ``right`` names what is missing."""
+
+    right: str
+
+
+@dataclass
 class UnderLegalHold(DeletionError):
     """A legal hold forbids erasing this subject."""
 

@@ -17,6 +17,7 @@ from audit.events import Reference, record
 from erasure.exceptions import DeletionInProgress, SubjectNotFound
 from erasure.executor import Erasure, erase_locked
 from erasure.holds import forbid_held
+from erasure.rights import require_staff
 from erasure.subjects import lock_subject, lock_subjects
 from organizations.exceptions import NotOrganizationOwner
 from organizations.models import Invitation, ManagedUser, Membership, Organization, Role
@@ -145,7 +146,8 @@ def teardown_organization(
     *, actor: Actor, organization_id: UUID, reference: str, now: datetime
 ) -> OrganizationDeletion:
     """Tear down an organization as staff, who need not own it. Raises what
-    ``delete_organization`` raises, but for NotOrganizationOwner."""
+    ``delete_organization`` raises, but RightMissing in place of NotOrganizationOwner."""
+    require_staff(actor, "organizations.teardown_organization")
     with transaction.atomic(durable=True):
         managed = _lock_for_teardown(organization_id)
         return _tear_down(actor, organization_id, managed, now, facts={"reference": reference})

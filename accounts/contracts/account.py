@@ -37,7 +37,7 @@ ERRORS: ErrorTable = {
     erasure.ActorGone: Refusal(401, "Missing or invalid API key.", "unauthorized"),
     erasure.SubjectNotFound: Refusal(401, "Missing or invalid API key.", "unauthorized"),
     drf.PermissionDenied: Refusal(403, "This API key may not delete the account.", "forbidden"),
-    accounts.RightMissing: Refusal(403, "This API key may not delete the account.", "forbidden"),
+    erasure.RightMissing: Refusal(403, "This API key may not delete the account.", "forbidden"),
     accounts.SomebodyElse: Refusal(403, "This API key may not delete the account.", "forbidden"),
     accounts.Oneself: Refusal(403, "This API key may not delete the account.", "forbidden"),
     organizations.NotOrganizationOwner: Refusal(

@@ -38,7 +38,7 @@ ERRORS: ErrorTable = {
     drf.NotAuthenticated: Refusal(401, "Not authenticated"),
     erasure.ActorGone: Refusal(401, "Not authenticated"),
     drf.PermissionDenied: Refusal(403, "Not enough permissions"),
-    accounts.RightMissing: Refusal(403, "Not enough permissions"),
+    erasure.RightMissing: Refusal(403, "Not enough permissions"),
     accounts.SomebodyElse: Refusal(403, "Not enough permissions"),
     organizations.NotOrganizationOwner: Refusal(403, "Not enough permissions"),
     accounts.Oneself: Refusal(403, "Users cannot delete their own accounts"),

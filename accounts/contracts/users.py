@@ -45,7 +45,7 @@ ERRORS: ErrorTable = {
     drf.NotAuthenticated: Refusal(401, "Unauthorized"),
     erasure.ActorGone: Refusal(401, "Unauthorized"),
     drf.PermissionDenied: Refusal(403, "This API key may not delete users"),
-    accounts.RightMissing: Refusal(403, "This API key may not delete users"),
+    erasure.RightMissing: Refusal(403, "This API key may not delete users"),
     accounts.SomebodyElse: Refusal(403, "This API key may not delete this user"),
     organizations.NotOrganizationOwner: Refusal(403, "This API key may not delete this user"),
     accounts.Oneself: Refusal(403, "You cannot delete yourself"),

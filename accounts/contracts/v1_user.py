@@ -38,7 +38,7 @@ ERRORS: ErrorTable = {
     erasure.ActorGone: house.NOT_AUTHENTICATED,
     accounts.SomebodyElse: ONLY_OWN,
     accounts.Oneself: ONLY_OWN,
-    accounts.RightMissing: ONLY_OWN,
+    erasure.RightMissing: ONLY_OWN,
     organizations.NotOrganizationOwner: ONLY_OWN,
     erasure.SubjectNotFound: Refusal(404, "User not found.", "USER_NOT_FOUND"),
     organizations.SoleOwner: Refusal(

@@ -41,7 +41,7 @@ ERRORS: ErrorTable = {
     erasure.ActorGone: Refusal(401, "Unauthorized"),
     drf.PermissionDenied: OWNER_ONLY,
     organizations.NotOrganizationOwner: OWNER_ONLY,
-    accounts.RightMissing: OWNER_ONLY,
+    erasure.RightMissing: OWNER_ONLY,
     accounts.SomebodyElse: OWNER_ONLY,
     accounts.Oneself: OWNER_ONLY,
     erasure.SubjectNotFound: Refusal(404, "Organization not found"),

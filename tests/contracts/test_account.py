@@ -143,7 +143,7 @@ def test_a_body_that_is_no_json_object_is_invalid(body: bytes) -> None:
 
 def test_a_body_over_the_limit_is_too_large(settings: Settings) -> None:
     alice = UserFactory()
-    big = b'{"confirm": true, "x": "' + b"x" * settings.DATA_UPLOAD_MAX_MEMORY_SIZE + b'"}'
+    big = b'{"confirm": true, "x": "' + b"x" * settings.BODY_LIMIT + b'"}'
     expected = refusal("payload_too_large", "The body is too large.")
     assert_answer(call(give_key(alice), big).send(), 413, expected)
     assert_answer(call(give_key(alice), big).send(Idempotency_Key="big"), 413, expected)

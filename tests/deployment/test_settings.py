@@ -210,7 +210,7 @@ def test_the_operators_guide_explains_every_variable() -> None:
 
 def test_the_examples_defaults_are_the_real_ones() -> None:
     names = ["THROTTLE_CREDENTIAL", "THROTTLE_FAILED_AUTHENTICATION", "NUM_PROXIES", "LOGGING"]
-    names += ["DATA_UPLOAD_MAX_MEMORY_SIZE", "API_KEY_PREFIX", "SECURE_SSL_REDIRECT", "CACHES"]
+    names += ["BODY_LIMIT", "API_KEY_PREFIX", "SECURE_SSL_REDIRECT", "CACHES"]
     names += ["SECURE_HSTS_SECONDS", "DATABASES", "SECRET_KEY_FALLBACKS", "CSRF_TRUSTED_ORIGINS"]
     spelled_out = {name: value for name, value in explained()[0].items() if value}
     for name in ("ENVIRONMENT", "VAR_DIR", "STATIC_ROOT"):
