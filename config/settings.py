@@ -147,6 +147,9 @@ if not DATABASE_URL:
 DATABASES = {"default": database(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {"default": env.cache_url("CACHE_URL", default="locmemcache://")}
+if CACHES["default"]["BACKEND"].endswith(".LocMemCache"):
+    # Django keeps 300 entries by default, and with the 301st throttles would begin to forget.
+    CACHES["default"].setdefault("OPTIONS", {})["MAX_ENTRIES"] = 100_000
 
 # --- accounts ---------------------------------------------------------------------------------
 
