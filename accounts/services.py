@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -13,6 +14,7 @@ from accounts.models import Session, User
 from apikeys.services import revoke_keys_of_user
 from audit.actors import Actor
 from audit.events import Reference, record, redact_person
+from audit.statements import delete, update
 from erasure import requests
 from erasure.exceptions import ActorGone, RightMissing, SubjectNotFound
 from erasure.executor import Erasure, erase_locked
@@ -67,9 +69,9 @@ def soft_delete_own_account(*, actor: Actor, user_id: UUID, now: datetime) -> So
             now=now,
             before={"is_active": user.is_active},
         )
-        User.objects.filter(pk=user.pk).update(is_deleted=True, is_active=False, deleted_at=now)
+        _set_flags(user_id=user.pk, now=now)
         revoke_keys_of_user(user.pk, used=actor.credential_id, now=now)
-        Session.objects.filter(user_id=user.pk).delete()
+        _end_sessions(user_id=user.pk)
         record(
             "user.deleted",
             actor=actor,
@@ -229,6 +231,17 @@ def _lock_actor(actor: Actor) -> User:
     if user is None or user.is_deleted or not user.is_active:
         raise ActorGone(actor.user_id)
     return user
+
+
+@update
+def _set_flags(user_id: UUID, now: datetime) -> Any:
+    changes = {"is_deleted": True, "is_active": False, "deleted_at": now}
+    return User.objects.filter(pk=user_id), changes
+
+
+@delete
+def _end_sessions(user_id: UUID) -> Any:
+    return Session.objects.filter(user_id=user_id)
 
 
 def _require_self(actor: Actor, user_id: UUID) -> None:

@@ -8,13 +8,14 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, F, Q, When
 
 from apikeys import keyformat, scopes
 from apikeys.exceptions import ApiKeyNotFound, ExpiryInThePast, ScopesNotGrantable
 from apikeys.models import ApiKey
 from audit.actors import Actor
 from audit.events import Reference, record
+from audit.statements import update
 from erasure.exceptions import ActorGone
 from erasure.rights import require_staff
 from erasure.subjects import lock_subject
@@ -166,9 +167,14 @@ def revoke_keys_of_user(user_id: UUID, *, used: UUID | None, now: datetime) -> i
 
     ``used`` is the key that asked for it: this was its last use.
     """
-    last_use = Case(When(pk=used, then=Value(now)), default=F("last_used_at"))
+    return _revoke_all(user_id=user_id, used=used, now=now)
+
+
+@update
+def _revoke_all(user_id: UUID, used: UUID, now: datetime) -> Any:
+    last_use = Case(When(pk=used, then=now), default=F("last_used_at"))
     living = ApiKey.objects.filter(user_id=user_id).unrevoked()
-    return living.update(revoked_at=now, last_used_at=last_use)
+    return living, {"revoked_at": now, "last_used_at": last_use}
 
 
 def _revoke(key: ApiKey, actor: Actor, now: datetime) -> KeyFacts:

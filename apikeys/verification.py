@@ -6,14 +6,39 @@ commit that revokes it, deactivates its user or deletes its organization.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
 
 from apikeys import keyformat
 from apikeys.models import ApiKey
+from audit.statements import select
 
 LAST_USE_PRECISION = timedelta(minutes=1)
+
+
+class Row(NamedTuple):
+    """A key as the database holds it now, and what decides about its owner."""
+
+    id: UUID
+    user_id: UUID | None
+    organization_id: UUID | None
+    created_by_id: UUID | None
+    scopes: list[str]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    user__is_active: bool | None
+    user__is_deleted: bool | None
+    user__is_staff: bool | None
+    organization__is_active: bool | None
+    organization__is_deleted: bool | None
+
+
+@select
+def _find(digest: str) -> Any:
+    return ApiKey.objects.filter(digest=digest).order_by().values_list(*Row._fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +64,10 @@ def verify_key(text: str, *, now: datetime) -> VerifiedKey | None:
     its user or organization is deleted or inactive. A malformed key costs no query."""
     if not keyformat.is_well_formed(text, settings.API_KEY_PREFIXES):
         return None
-    row = (
-        ApiKey.objects.filter(digest=keyformat.digest(text))
-        .values_list(
-            "id",
-            "user_id",
-            "organization_id",
-            "created_by_id",
-            "scopes",
-            "expires_at",
-            "revoked_at",
-            "last_used_at",
-            "user__is_active",
-            "user__is_deleted",
-            "user__is_staff",
-            "organization__is_active",
-            "organization__is_deleted",
-            named=True,
-        )
-        .first()
-    )
-    if row is None or row.revoked_at or (row.expires_at and row.expires_at <= now):
+    if (found := _find.first(digest=keyformat.digest(text))) is None:
+        return None
+    row = Row(*found)
+    if row.revoked_at or (row.expires_at and row.expires_at <= now):
         return None
     if row.user_id and (not row.user__is_active or row.user__is_deleted):
         return None

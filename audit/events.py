@@ -8,6 +8,7 @@ from uuid import UUID
 
 from audit.actors import Actor
 from audit.models import AuditEvent, EventDetail
+from audit.statements import insert
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,15 @@ def record(
         request_id=actor.request_id,
         facts=dict(facts or {}),
     )
-    event.save(force_insert=True)
+    insert(event)
     if keep_details and actor.person_id:
         details = {"address": actor.origin.address, "user_agent": actor.origin.user_agent}
-        EventDetail.objects.bulk_create(
-            EventDetail(event_id=event.id, person_id=actor.person_id, field=field, value=value)
-            for field, value in details.items()
-            if value
+        insert(
+            *(
+                EventDetail(event_id=event.id, person_id=actor.person_id, field=field, value=value)
+                for field, value in details.items()
+                if value
+            )
         )
     return event.id
 

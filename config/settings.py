@@ -134,6 +134,9 @@ def database(url: str) -> dict[str, Any]:
 
         # Guards lock the parent row and then count: that needs a fresh snapshot per statement.
         options["isolation_level"] = IsolationLevel.READ_COMMITTED
+        # The same few statements for ever: let the server parse and plan them once.
+        options["server_side_binding"] = True
+        options["prepare_threshold"] = env.int("DATABASE_PREPARE_AFTER", 5) or None
         config["CONN_MAX_AGE"] = env.int("DATABASE_MAX_AGE", 600)
         config["CONN_HEALTH_CHECKS"] = env.bool("DATABASE_HEALTH_CHECKS", default=True)
     else:

@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 
 from audit.actors import Actor
 from audit.events import Reference
+from audit.statements import insert, select
 from erasure.exceptions import DeletionInProgress, GraceExpired, NotRestorable
 from erasure.models import DeletionRequest
 
@@ -35,7 +36,7 @@ def schedule(
         raise DeletionInProgress(subject.kind, subject.id)
     request = _new(past, actor, subject, due_at, now, organization_id)
     request.before = dict(before)
-    request.save(force_insert=True)
+    insert(request)
     return request
 
 
@@ -132,10 +133,14 @@ def fail(request: DeletionRequest, error: Exception, *, now: datetime) -> str:
 
 
 def _lock_latest(subject: Reference) -> DeletionRequest | None:
-    past: DeletionRequest | None = (
-        DeletionRequest.objects.select_for_update().about(subject).first()
-    )
+    past: DeletionRequest | None = _latest.first(kind=subject.kind, subject_id=subject.id)
     return past
+
+
+@select
+def _latest(kind: str, subject_id: UUID) -> Any:
+    past = DeletionRequest.objects.filter(subject_kind=kind, subject_id=subject_id)
+    return past.select_for_update()[:1]
 
 
 def _new(

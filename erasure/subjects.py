@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from django.apps import apps
 from django.db import models
 
 from audit.events import Reference
+from audit.statements import Select, select
 
 Match = Callable[[Any], models.Q]
 
@@ -75,4 +77,15 @@ def lock_subjects(kind: str, ids: Iterable[UUID]) -> dict[UUID, Any]:
 
 def lock_subject(subject: Reference) -> Any | None:
     """Lock one subject and return its instance, or None when it is gone."""
-    return lock_subjects(subject.kind, [subject.id]).get(subject.id)
+    return _lock_one(subject.kind).first(pk=subject.id)
+
+
+@cache
+def _lock_one(kind: str) -> Select:
+    model = get_kind(kind).model
+
+    @select
+    def lock(pk: UUID) -> Any:
+        return model._default_manager.select_for_update().filter(pk=pk).order_by()
+
+    return lock

@@ -1,10 +1,12 @@
 """No organization without a live owner: the rule, in one place, under its lock."""
 
 from collections.abc import Collection
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Q
 
+from audit.statements import select
 from organizations.exceptions import OwnedOrganization, SoleOwner
 from organizations.models import Membership, Organization
 
@@ -16,11 +18,7 @@ def forbid_ownerless(user_ids: Collection[UUID], *, spare: UUID | None = None) -
     counts: two owners who leave at once are counted one after the other. ``spare`` names an
     organization that is itself about to go.
     """
-    owned = Organization.objects.filter(
-        pk__in=Membership.objects.filter(user_id__in=user_ids, role="owner").values("organization")
-    )
-    locked = owned.filter(is_deleted=False).exclude(pk=spare).select_for_update().order_by("pk")
-    if not (ids := [organization.pk for organization in locked]):
+    if not (ids := _lock_owned(user_ids) - {spare}):
         return
     safe = Membership.objects.live_owners().exclude(user_id__in=user_ids)
     kept = set(safe.filter(organization_id__in=ids).values_list("organization_id", flat=True))
@@ -29,6 +27,25 @@ def forbid_ownerless(user_ids: Collection[UUID], *, spare: UUID | None = None) -
     facts = [OwnedOrganization(row.pk, row.name, row.members) for row in counted]
     if facts:
         raise SoleOwner(facts)
+
+
+def _lock_owned(user_ids: Collection[UUID]) -> set[UUID]:
+    """Lock the organizations that these users own, by id, and return their ids."""
+    if len(user_ids) == 1:
+        (user_id,) = user_ids
+        return {pk for (pk,) in _lock_owned_by_one.all(user_id=user_id)}
+    return set(_owned(Q(user_id__in=user_ids)).values_list("pk", flat=True))
+
+
+def _owned(by: Q) -> Any:
+    owned = Membership.objects.filter(by, role="owner").values("organization")
+    living = Organization.objects.filter(pk__in=owned, is_deleted=False)
+    return living.select_for_update().order_by("pk")
+
+
+@select
+def _lock_owned_by_one(user_id: UUID) -> Any:
+    return _owned(Q(user_id=user_id)).values_list("pk")
 
 
 _living = Q(memberships__user__is_deleted=False)
