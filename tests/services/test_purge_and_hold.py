@@ -1,0 +1,49 @@
+"""A hold that arrives between a purge's claim and its work."""
+
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from accounts.models import User
+from accounts.services import soft_delete_own_account
+from audit.actors import Actor
+from erasure import executor, requests
+from erasure.exceptions import UnderLegalHold
+from erasure.models import DeletionRequest
+from tests.bystanders import charlie_untouched
+from tests.contracts.transcript import place_hold
+from tests.factories import UserFactory
+
+pytestmark = pytest.mark.django_db
+
+NOW = timezone.now()
+LATER = NOW + settings.GRACE_PERIOD + timedelta(seconds=1)
+SYSTEM = Actor.system("test")
+
+
+def test_the_hold_wins_and_the_claim_is_given_back() -> None:
+    with charlie_untouched():
+        alice = UserFactory()
+        actor = Actor(kind="user", id=alice.pk, channel="v1-user", person_id=alice.pk)
+        soft_delete_own_account(actor=actor, user_id=alice.pk, now=NOW)
+        claimed = requests.claim_due(now=LATER, skip=set())
+        assert claimed
+        place_hold("user", alice.pk)
+        with pytest.raises(UnderLegalHold):
+            executor.execute(claimed, actor=SYSTEM, now=LATER)
+        requests.release(claimed)
+    assert User.objects.filter(pk=alice.pk).exists()
+    request = DeletionRequest.objects.get(subject_id=alice.pk)
+    assert (request.state, request.lease_token) == ("scheduled", None)
+
+
+def test_a_claim_is_taken_once() -> None:
+    alice = UserFactory()
+    actor = Actor(kind="user", id=alice.pk, channel="v1-user", person_id=alice.pk)
+    soft_delete_own_account(actor=actor, user_id=alice.pk, now=NOW)
+    assert requests.claim_due(now=LATER, skip=set())
+    assert requests.claim_due(now=LATER, skip=set()) is None
+    assert requests.claim_due(now=LATER + requests.LEASE, skip=set())
+    assert DeletionRequest.objects.get(subject_id=alice.pk).attempts == 2
