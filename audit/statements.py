@@ -19,6 +19,7 @@ no part in Python conditions: it is a slot when the function runs. ``None`` comp
 """
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -52,7 +53,7 @@ class Text(NamedTuple):
     locks: bool
 
 
-class Statement:
+class Statement(ABC):
     """What ``select``, ``update`` and ``delete`` return."""
 
     def __init__(self, build: Callable[..., Any]) -> None:
@@ -62,8 +63,9 @@ class Statement:
             for name, parameter in inspect.signature(build).parameters.items()
         }
 
+    @abstractmethod
     def query(self, *slots: Slot) -> Any:
-        raise NotImplementedError
+        """Build the query with its slots in place."""
 
     def execute(self, values: dict[str, Any], finish: Callable[[Any, Any], Any]) -> Any:
         connection = connections[DEFAULT_DB_ALIAS]

@@ -91,8 +91,8 @@ class Contract(ViewSet):
 
     @staticmethod
     def envelope(problem: Problem) -> dict[str, Any]:
-        """Return the dialect's error body."""
-        raise NotImplementedError(problem)
+        """Return the error body; each contract puts its dialect's in this place."""
+        return {"message": problem.refusal.text, "trace_id": problem.trace_id}
 
     @classmethod
     def unknown_path(cls) -> Callable[..., HttpResponseBase]:

@@ -30,7 +30,7 @@ class Recorder:
         self, execute: Any, statement: str, parameters: Any, many: bool, context: Any
     ) -> Any:
         if many:
-            raise NotImplementedError("executemany cannot be replayed yet")
+            raise TypeError("executemany cannot be replayed")
         self.seen.append((statement, parameters, self.in_transaction()))
         return execute(statement, parameters, many, context)
 
@@ -62,7 +62,7 @@ class Recorder:
             return ["constant", value]
         if isinstance(value, int):
             return ["constant", int(value)]
-        raise NotImplementedError(f"{type(value).__name__} cannot be replayed yet")
+        raise TypeError(f"{type(value).__name__} cannot be replayed")
 
     def _text(self, value: str) -> list[Any]:
         if value in self.known:
