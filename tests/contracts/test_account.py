@@ -132,6 +132,7 @@ def test_a_missing_confirmation_is_asked_for(body: bytes) -> None:
         b'"confirm"',
         b"\xff\xfe",
         b'{"confirm": NaN}',
+        b'{"confirm": false, "confirm": true}',
         b"[" * 60000,
         b"confirm=true",
     ],

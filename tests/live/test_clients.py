@@ -117,3 +117,17 @@ def test_every_line_that_the_demo_prints_works(live: Live) -> None:
         "DELETE /organizations/{id}": 204,
         "DELETE /user/{userId}": 200,
     }
+
+
+def test_a_body_in_chunks_is_read(live: Live) -> None:
+    key = live.world["users"]["dana"]["api_key"]
+    headers = {"x-api-key": key, "Content-Type": "application/json"}
+
+    def send(*chunks: bytes) -> requests.Response:
+        return requests.delete(
+            f"{live.base}/account", data=iter(chunks), headers=headers, timeout=10
+        )
+
+    assert send(b"{", b'"confirm": false}').json()["error"] == "confirmation_required"
+    assert send(b"{", b'"confirm": ', b" " * 70000).status_code == 413
+    assert send(b'{"conf', b'irm": ', b"true}").status_code == 200
