@@ -7,7 +7,7 @@ from django.db.models import Q
 from uuid_utils.compat import uuid7
 
 from audit.events import Reference
-from erasure.querysets import DeletionRequestQuerySet, LegalHoldQuerySet
+from erasure.querysets import DeletionRequestQuerySet, LegalHoldQuerySet, PauseQuerySet
 
 
 class DeletionRequest(models.Model):
@@ -32,7 +32,7 @@ class DeletionRequest(models.Model):
     requested_by_id = models.UUIDField(null=True)
     request_id = models.CharField(max_length=40, blank=True)
     organization_id = models.UUIDField(
-        null=True, db_index=True, help_text="The organization that managed the subject, if any."
+        null=True, help_text="The organization that managed the subject, if any."
     )
     requested_at = models.DateTimeField()
     due_at = models.DateTimeField()
@@ -45,7 +45,39 @@ class DeletionRequest(models.Model):
     before = models.JSONField(
         default=dict, help_text="What the soft delete changed, so that a restore can put it back."
     )
+    cause_id = models.UUIDField(
+        null=True, help_text="The deletion that took this one along: of an organization, of a bulk."
+    )
+    reference = models.CharField(
+        max_length=200,
+        blank=True,
+        help_text="The case that the deletion belongs to; nobody's name.",
+    )
+    plan_id = models.CharField(
+        max_length=80, blank=True, help_text="The plan that whoever asked for it had seen."
+    )
+    planned = models.JSONField(
+        default=dict, help_text="What was planned when it was asked for; empty when nobody looked."
+    )
+    status_digest = models.CharField(
+        max_length=64, blank=True, help_text="SHA-256 of the token in the requester's status link."
+    )
+    warned_at = models.DateTimeField(
+        null=True, help_text="When the subject was told that the erasure is near."
+    )
+    cursor = models.JSONField(
+        default=dict, help_text="How far an erasure of many transactions has come; empty otherwise."
+    )
     counts = models.JSONField(default=dict, help_text="Rows removed, by model.")
+    told = models.JSONField(
+        default=list, help_text="Who was told of the completion, by channel; no addresses."
+    )
+    signature = models.BinaryField(
+        null=True, help_text="Of the receipt, which is rebuilt from this row and its statement."
+    )
+    statement = models.CharField(
+        max_length=64, blank=True, help_text="Digest of what the receipt says beside the counts."
+    )
 
     objects = DeletionRequestQuerySet.as_manager()
 
@@ -64,6 +96,22 @@ class DeletionRequest(models.Model):
                 fields=["due_at", "id"],
                 condition=Q(state__in=["scheduled", "running", "failed"]),
                 name="deletion_open_by_due",
+            ),
+            models.Index(
+                fields=["organization_id"],
+                condition=Q(organization_id__isnull=False),
+                name="deletion_by_organization",
+            ),
+            models.Index(
+                fields=["cause_id"], condition=Q(cause_id__isnull=False), name="deletion_by_cause"
+            ),
+            models.Index(
+                fields=["status_digest"], condition=~Q(status_digest=""), name="deletion_by_status"
+            ),
+            models.Index(
+                fields=["-finished_at", "-id"],
+                condition=Q(finished_at__isnull=False),
+                name="deletion_finished",
             ),
         ]
 
@@ -108,3 +156,91 @@ class LegalHold(models.Model):
 
     def __str__(self) -> str:
         return f"hold on {self.subject_kind}:{self.subject_id}"
+
+
+class Statement(models.Model):
+    """What many receipts say in the same words: what is kept and why, and the rules in force.
+
+    Written once for each wording; a receipt names it by its digest.
+    """
+
+    digest = models.CharField(primary_key=True, max_length=64, editable=False)
+    content = models.JSONField()
+    first_used_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"statement {self.digest[:12]}"
+
+
+class Pause(models.Model):
+    """A brake on unattended erasure, of everything or of what one organization manages or is."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organization_id = models.UUIDField(null=True, blank=True, help_text="Empty: everything.")
+    reason = models.TextField()
+    placed_at = models.DateTimeField()
+    placed_by_id = models.UUIDField(null=True)
+    released_at = models.DateTimeField(null=True, blank=True)
+    released_by_id = models.UUIDField(null=True, blank=True)
+
+    objects = PauseQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-placed_at"]
+        indexes = [
+            models.Index(
+                fields=["organization_id"], condition=Q(released_at=None), name="standing_pauses"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"pause of {self.organization_id or 'everything'}"
+
+
+class Heartbeat(models.Model):
+    """When a recurring job last came to its end, and what it did then."""
+
+    name = models.CharField(primary_key=True, max_length=32)
+    at = models.DateTimeField()
+    facts = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class BulkErasure(models.Model):
+    """Many subjects whose erasure one member of staff asks for and, above a threshold, another
+    one approves."""
+
+    class State(models.TextChoices):
+        PROPOSED = "proposed"
+        APPROVED = "approved"
+        REJECTED = "rejected"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    state = models.CharField(max_length=16, choices=State, default=State.PROPOSED)
+    reference = models.CharField(max_length=200)
+    subjects = models.JSONField(help_text="Kind and id of each subject, in order.")
+    size = models.PositiveIntegerField()
+    proposed_by_id = models.UUIDField()
+    proposed_at = models.DateTimeField()
+    decided_by_id = models.UUIDField(null=True)
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-proposed_at"]
+        permissions = [("approve_bulkerasure", "Can approve bulk erasures of others")]
+
+    def __str__(self) -> str:
+        return f"bulk erasure {self.id}"
+
+
+class LedgerMark(models.Model):
+    """Up to where this database has taken in the ledger. A restored backup brings an old mark."""
+
+    ledger = models.CharField(primary_key=True, max_length=64)
+    position = models.BigIntegerField(default=0)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.ledger} up to {self.position}"

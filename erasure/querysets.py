@@ -15,6 +15,11 @@ class LegalHoldQuerySet(models.QuerySet[Any]):
         return self.filter(subject_kind=subject.kind, subject_id=subject.id)
 
 
+class PauseQuerySet(models.QuerySet[Any]):
+    def standing(self) -> Self:
+        return self.filter(released_at=None)
+
+
 class DeletionRequestQuerySet(models.QuerySet[Any]):
     def about(self, subject: Reference) -> Self:
         return self.filter(subject_kind=subject.kind, subject_id=subject.id)

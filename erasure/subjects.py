@@ -1,15 +1,17 @@
-"""What a deletion can be about. Apps register their subjects; this room walks the registry."""
+"""What a deletion can be about. Apps describe their subjects; this room walks the registry."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.apps import apps
 from django.db import models
 
+from audit.actors import Actor
 from audit.events import Reference
 from audit.statements import Select, select
 
@@ -28,9 +30,48 @@ class LooseReference:
 
 
 @dataclass(frozen=True)
-class SubjectKind:
+class Blocker:
+    """Why an erasure cannot go ahead now. ``facts`` hold what a client may be told."""
+
+    code: str
+    text: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Affected:
+    """Another subject that the erasure changes: an organization that loses a member, a user that
+    goes along with its organization."""
+
+    subject: Reference
     name: str
-    model_label: str
+    effect: str
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Something that happens outside the database: a subscription ends, a webhook is told."""
+
+    system: str
+    text: str
+
+
+class SubjectKind:
+    """A kind of subject. An app subclasses it in ``policies.py`` and registers one instance.
+
+    Every hook has a default, so that a kind needs a name and a model only. Hooks that decide or
+    change run in the caller's transaction, the subject's row locked.
+    """
+
+    name: ClassVar[str]
+    model_label: ClassVar[str]
+    prefix: ClassVar[str] = ""
+    """Of its ids at the edge, as in ``usr_…``; without one the bare id is shown."""
+    born_field: ClassVar[str] = ""
+    """The field that says when a row came to be: the ledger tells a stranger by it."""
+    view_permission: ClassVar[str] = ""
+    restore_permission: ClassVar[str] = ""
+    erase_permission: ClassVar[str] = ""
 
     @property
     def model(self) -> type[models.Model]:
@@ -40,14 +81,90 @@ class SubjectKind:
     def loose_references(self) -> list[LooseReference]:
         return _loose_references[self.name]
 
+    def id_of(self, pk: Any) -> UUID:
+        """Return a row's key as the id that requests, ledger and audit name it by.
+
+        A whole number becomes the UUID with that number in its last digits.
+        """
+        return pk if isinstance(pk, UUID) else UUID(int=int(pk))
+
+    def pk_of(self, subject_id: UUID) -> Any:
+        """Return the key of the row that an id names: the inverse of ``id_of``."""
+        if isinstance(self.model._meta.pk, models.UUIDField):
+            return subject_id
+        return subject_id.int
+
+    def born(self, instance: Any) -> datetime | None:
+        return getattr(instance, self.born_field) if self.born_field else None
+
+    def label(self, instance: Any) -> str:
+        """Return the name that staff know a living subject by. Never stored."""
+        return str(instance)
+
+    def addresses(self, instance: Any) -> list[str]:
+        """Return the e-mail addresses that are told of the subject's deletion."""
+        return []
+
+    def search(self, text: str) -> models.Q | None:
+        """Return the condition that finds subjects by what staff type, beside their id."""
+        return None
+
+    def lock_family(self, ids: Collection[UUID]) -> None:
+        """Lock what else the decisions about these subjects read, parents in the order of rooms.
+        The subjects' own rows are locked already."""
+
+    def blockers(self, ids: Collection[UUID]) -> dict[UUID, list[Blocker]]:
+        """Return what stands against erasing each of these subjects, those without left out.
+
+        Asked for many at once, and again under the lock at the moment of destruction.
+        """
+        return {}
+
+    def affected(self, subject_id: UUID) -> list[Affected]:
+        """Return the other subjects that the erasure changes."""
+        return []
+
+    def effects(self, subject_id: UUID) -> list[Effect]:
+        """Return what the erasure does outside the database."""
+        return []
+
+    def companions(self, ids: Collection[UUID]) -> dict[UUID, list[Reference]]:
+        """Return the subjects that go along with each of these: users that an organization
+        manages. They are locked and erased first, each with a request of its own."""
+        return {}
+
+    def is_suspended(self, instance: Any) -> bool:
+        """Whether the row is soft deleted."""
+        return bool(getattr(instance, "is_deleted", False))
+
+    def suspend(self, instance: Any, *, actor: Actor, now: datetime) -> dict[str, Any]:
+        """Soft delete: flags down, credentials and sessions dead. Return what ``resume`` needs to
+        put back exactly what this took. Raises a DeletionError."""
+        raise NotImplementedError(f"{self.name} cannot be soft deleted")
+
+    def resume(self, instance: Any, before: Mapping[str, Any], *, actor: Actor) -> None:
+        """Undo ``suspend``; credentials stay dead. Raises a RestoreError when a name is taken."""
+        raise NotImplementedError(f"{self.name} cannot be restored")
+
+    def foresee_resume(self, instance: Any) -> str:
+        """Return what stands against a restore, in words for staff; empty when nothing does."""
+        return ""
+
 
 _kinds: dict[str, SubjectKind] = {}
 _loose_references: dict[str, list[LooseReference]] = defaultdict(list)
 
 
+def register(kind: SubjectKind) -> None:
+    """Make a kind of subject known."""
+    _kinds[kind.name] = kind
+
+
 def register_subject(name: str, model_label: str) -> None:
     """Make rows of a model subjects of deletion, under a kind's name such as ``user``."""
-    _kinds[name] = SubjectKind(name, model_label)
+    register(
+        type(f"{name.title()}Kind", (SubjectKind,), {"name": name, "model_label": model_label})()
+    )
 
 
 def register_loose_reference(kind: str, model_label: str, match: Match) -> None:
@@ -70,13 +187,17 @@ def lock_subjects(kind: str, ids: Iterable[UUID]) -> dict[UUID, Any]:
     Every decision about a subject is read after this call, in the same transaction: holds,
     ownership, state. SQLite's immediate transaction already excludes every other writer.
     """
-    model = get_kind(kind).model
-    rows = model._default_manager.select_for_update().filter(pk__in=list(ids)).order_by("pk")
-    return {row.pk: row for row in rows}
+    known = get_kind(kind)
+    rows = known.model._default_manager.select_for_update()
+    rows = rows.filter(pk__in=[known.pk_of(one) for one in ids]).order_by("pk")
+    return {known.id_of(row.pk): row for row in rows}
 
 
 def lock_subject(subject: Reference) -> Any | None:
     """Lock one subject and return its instance, or None when it is gone."""
+    known = get_kind(subject.kind)
+    if not isinstance(known.model._meta.pk, models.UUIDField):
+        return lock_subjects(subject.kind, [subject.id]).get(subject.id)
     return _lock_one(subject.kind).first(pk=subject.id)
 
 
