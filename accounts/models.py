@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
+from django.contrib.auth.hashers import acheck_password, check_password
 from django.contrib.auth.validators import ASCIIUsernameValidator
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
@@ -10,6 +11,7 @@ from django.db.models import DB_CASCADE, Q
 from django.db.models.functions import Lower
 from uuid_utils.compat import uuid7
 
+from accounts.hashers import DemoPasswordHasher
 from accounts.managers import LiveUserManager, UserManager
 
 
@@ -66,6 +68,23 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         # Never the name or the address: this text ends up in the admin's history.
         return f"user {self.id}"
+
+    def check_password(self, raw_password: str) -> bool:
+        # Django hashes a password anew at sign-in unless the preferred hasher made it, and would so
+        # turn one that only the demo knows into one that production accepts.
+        if self.has_demo_password:
+            return check_password(raw_password, self.password)
+        return super().check_password(raw_password)
+
+    async def acheck_password(self, raw_password: str) -> bool:
+        if self.has_demo_password:
+            return await acheck_password(raw_password, self.password)
+        return await super().acheck_password(raw_password)
+
+    @property
+    def has_demo_password(self) -> bool:
+        """Whether the demo made the password up, so that production never accepts it."""
+        return self.password.startswith(f"{DemoPasswordHasher.algorithm}$")
 
     def get_full_name(self) -> str:
         return self.name or self.username

@@ -181,6 +181,8 @@ GRACE_PERIOD = timedelta(days=env.int("GRACE_PERIOD_DAYS", 14))
 API_KEY_PREFIX = env.str("API_KEY_PREFIX", "sk-")
 if not re.fullmatch(r"[A-Za-z0-9-]*[A-Za-z0-9][-_]", API_KEY_PREFIX):
     raise ImproperlyConfigured("API_KEY_PREFIX must be letters and digits ending in '-' or '_'.")
+if API_KEY_PREFIX.endswith("demo-"):
+    raise ImproperlyConfigured("API_KEY_PREFIX must not end in 'demo-', which marks demo keys.")
 DEMO_KEY_PREFIX = f"{API_KEY_PREFIX}demo-"
 API_KEY_PREFIXES = (API_KEY_PREFIX,) if PRODUCTION else (API_KEY_PREFIX, DEMO_KEY_PREFIX)
 

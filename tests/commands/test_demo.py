@@ -29,15 +29,17 @@ PEOPLE = {"alice", "bob", "charlie", "dana", "operator"}
 OWNERS = {"acme": ["alice"], "borealis": ["bob", "charlie"], "northwind": ["charlie"]}
 
 TRY_CREDENTIALS = """
-import json, sys, django
+import asyncio, json, sys, django
 django.setup()
-from django.contrib.auth import authenticate
+from django.contrib.auth import aauthenticate, authenticate
 from django.test import Client
 password, key = sys.argv[1:]
 answer = Client().delete(
     "/account", secure=True, headers={"host": "sexton.example", "authorization": f"Bearer {key}"}
 )
 known = authenticate(username="alice", password=password)
+waited_for = asyncio.run(aauthenticate(username="alice", password=password))
+assert known == waited_for
 print(json.dumps([answer.status_code, known is not None]))
 """
 
@@ -160,6 +162,8 @@ def test_demo_credentials_open_the_demo_and_no_production(made: Demo) -> None:
     # Alice may not go, since acme would be without an owner: 400 asks for her confirmation.
     local = {"DATABASE_URL": made.url, "ALLOWED_HOSTS": "sexton.example"}
     assert json.loads(script(*tried, **local)) == [400, True]
+    # That sign-in has not turned the password into one that production knows.
+    assert json.loads(script(*tried, **production)) == [401, False]
 
 
 def test_a_database_with_strangers_is_refused_and_left_as_it_was(empty: str) -> None:

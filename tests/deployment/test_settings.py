@@ -73,6 +73,12 @@ def test_an_unknown_environment_is_refused() -> None:
     assert "ENVIRONMENT must be 'development' or 'production'." in done.stderr
 
 
+def test_a_prefix_that_would_let_demo_keys_in_is_refused() -> None:
+    done = manage("check", **{**PRODUCTION, "API_KEY_PREFIX": "sk-demo-"})
+    assert done.returncode != 0
+    assert "API_KEY_PREFIX must not end in 'demo-', which marks demo keys." in done.stderr
+
+
 def test_a_database_of_another_kind_is_refused() -> None:
     done = manage("check", **{**PRODUCTION, "DATABASE_URL": "mysql://root@localhost/sexton"})
     assert done.returncode != 0
