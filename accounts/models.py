@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
 from django.contrib.auth.hashers import acheck_password, check_password
+from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
 from django.contrib.auth.validators import ASCIIUsernameValidator
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
@@ -69,14 +69,14 @@ class User(AbstractBaseUser, PermissionsMixin):
         # Never the name or the address: this text ends up in the admin's history.
         return f"user {self.id}"
 
-    def check_password(self, raw_password: str) -> bool:
+    def check_password(self, raw_password: str | None) -> bool:
         # Django hashes a password anew at sign-in unless the preferred hasher made it, and would so
         # turn one that only the demo knows into one that production accepts.
         if self.has_demo_password:
             return check_password(raw_password, self.password)
         return super().check_password(raw_password)
 
-    async def acheck_password(self, raw_password: str) -> bool:
+    async def acheck_password(self, raw_password: str | None) -> bool:
         if self.has_demo_password:
             return await acheck_password(raw_password, self.password)
         return await super().acheck_password(raw_password)

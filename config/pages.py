@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -16,7 +17,7 @@ from rest_framework.exceptions import ParseError
 
 from contracts.authentication import request_id_of
 from contracts.base import Contract, find_refusal
-from contracts.errors import Problem, Refusal, UnknownPath
+from contracts.errors import HostNotServed, Problem, Refusal, UnknownPath
 from contracts.house import HouseApi
 
 
@@ -55,6 +56,9 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Answer what Django gave up on before any contract was asked."""
+    if isinstance(exception, DisallowedHost):
+        return _refuse(request, HostNotServed())
     return _refuse(request, ParseError())
 
 
@@ -67,11 +71,15 @@ def _refuse(request: HttpRequest, error: Exception) -> HttpResponse:
     contract = _contract_at(request.path_info)
     refusal = find_refusal(contract.errors, error)
     if isinstance(error, ParseError):
-        # Django gave up before any contract was asked: a bad Host header, say.
+        # Nothing was parsed: the contract's words for a body would be beside the point.
         code = refusal.code if refusal.status == 400 else ""
         refusal = Refusal(400, "This request cannot be understood.", code)
     problem = Problem(refusal, error, request_id_of(request), timezone.now())
-    return JsonResponse(contract.envelope(problem), status=refusal.status)
+    return JsonResponse(
+        contract.envelope(problem),
+        status=refusal.status,
+        json_dumps_params={"separators": (",", ":"), "ensure_ascii": False},
+    )
 
 
 def _contract_at(path: str) -> type[Contract]:

@@ -36,6 +36,13 @@ class UnknownPath(APIException):
     default_detail = "Not found."
 
 
+class HostNotServed(APIException):
+    """The Host header names none of the hosts that this service answers for."""
+
+    status_code = 400
+    default_detail = "Host not served."
+
+
 class ConfirmationMissing(APIException):
     """The body does not say ``"confirm": true``."""
 

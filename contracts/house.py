@@ -15,6 +15,7 @@ from rest_framework.exceptions import (
 from contracts.base import Contract, ErrorTable
 from contracts.errors import (
     BodyTooLarge,
+    HostNotServed,
     IdempotencyKeyReused,
     IdempotentRequestRunning,
     InvalidIdempotencyKey,
@@ -35,6 +36,7 @@ PROTOCOL_ERRORS: ErrorTable = {
     UnknownPath: Refusal(404, "There is nothing at this address.", "NOT_FOUND"),
     MethodNotAllowed: Refusal(405, "This method is not allowed here.", "METHOD_NOT_ALLOWED"),
     ParseError: Refusal(400, "The body must be one JSON object.", "INVALID_BODY"),
+    HostNotServed: Refusal(400, "This host is not served here.", "HOST_NOT_SERVED"),
     BodyTooLarge: Refusal(413, "The body is too large.", "BODY_TOO_LARGE"),
     UnsupportedMediaType: Refusal(415, "The body must be JSON.", "UNSUPPORTED_MEDIA_TYPE"),
     InvalidRequest: Refusal(422, "Some fields are not valid.", "VALIDATION_ERROR"),

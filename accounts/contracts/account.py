@@ -47,6 +47,7 @@ ERRORS: ErrorTable = {
         400, 'Send {"confirm": true} to confirm the deletion.', "confirmation_required"
     ),
     drf.ParseError: Refusal(400, "The body must be one JSON object.", "invalid_request"),
+    protocol.HostNotServed: Refusal(400, "This host is not served here.", "host_not_served"),
     protocol.InvalidRequest: Refusal(400, "The request is not valid.", "invalid_request"),
     protocol.InvalidIdempotencyKey: Refusal(
         400, "Idempotency-Key must be 1 to 255 printable characters.", "invalid_request"

@@ -32,6 +32,7 @@ from erasure import exceptions as erasure
 from organizations import exceptions as organizations
 
 ERRORS: ErrorTable = {
+    protocol.HostNotServed: Refusal(400, "This host is not served here"),
     protocol.InvalidIdempotencyKey: Refusal(
         400, "Idempotency-Key must be 1 to 255 printable characters"
     ),

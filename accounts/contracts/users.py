@@ -39,6 +39,7 @@ ERRORS: ErrorTable = {
     protocol.VersionMissing: Refusal(
         400, f"The x-api-version header must name a supported version: {VERSION}"
     ),
+    protocol.HostNotServed: Refusal(400, "This host is not served here"),
     protocol.InvalidIdempotencyKey: Refusal(
         400, "Idempotency-Key must be 1 to 255 printable characters"
     ),

@@ -34,6 +34,7 @@ from organizations.services import delete_organization
 OWNER_ONLY = Refusal(403, "Access denied. Only the organization owner can delete the organization")
 
 ERRORS: ErrorTable = {
+    protocol.HostNotServed: Refusal(400, "This host is not served here"),
     protocol.InvalidIdempotencyKey: Refusal(
         400, "Idempotency-Key must be 1 to 255 printable characters"
     ),

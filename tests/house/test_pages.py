@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from tests.contracts.transcript import Call
+from tests.contracts.transcript import Call, assert_answer, exact
 
 pytestmark = pytest.mark.django_db
 
@@ -44,20 +44,33 @@ def test_an_unknown_path_answers_as_json(path: str) -> None:
     assert (error["code"], error["trace_id"]) == ("NOT_FOUND", response["X-Request-ID"])
 
 
+SAYS_HOST = "This host is not served here"
+
+
 @pytest.mark.parametrize(
-    ("path", "fields"),
+    ("path", "body"),
     [
-        ("/account", ["success", "error", "message"]),
-        ("/v1/user/x", ["success", "error"]),
-        ("/users/x", ["message"]),
-        ("/organizations/x", ["statusCode", "message"]),
-        ("/user/x", ["detail"]),
+        ("/account", {"success": False, "error": "host_not_served", "message": f"{SAYS_HOST}."}),
+        ("/users/x", {"message": SAYS_HOST}),
+        ("/organizations/x", {"statusCode": 400, "message": SAYS_HOST}),
+        ("/user/x", {"detail": SAYS_HOST}),
     ],
 )
-def test_a_foreign_host_is_refused_in_the_dialect(path: str, fields: list[str]) -> None:
-    response = Call("DELETE", path, {"Host": "evil.example"}).send()
+@pytest.mark.parametrize("method", ["DELETE", "GET"])
+def test_a_foreign_host_is_refused_in_the_dialect(
+    method: str, path: str, body: dict[str, Any]
+) -> None:
+    response = Call(method, path, {"Host": "evil.example"}).send()
+    assert_answer(response, 400, exact(body))
+
+
+@pytest.mark.parametrize("path", ["/v1/user/x", "/v1/api-keys", "/", "/healthz", "/admin/"])
+@pytest.mark.parametrize("host", ["evil.example", "not a host", "localhost.evil.example"])
+def test_a_foreign_host_is_refused_in_our_own_words_elsewhere(path: str, host: str) -> None:
+    response = Call("GET", path, {"Host": host}).send()
     assert response.status_code == 400
-    assert list(response.json())[: len(fields)] == fields
+    error = response.json()["error"]
+    assert (error["code"], error["message"]) == ("HOST_NOT_SERVED", f"{SAYS_HOST}.")
 
 
 def test_every_page_carries_the_security_headers() -> None:

@@ -18,7 +18,8 @@ def sign_in_with(encoded: str) -> str:
     alice = UserFactory(username="alice", password=encoded)
     assert authenticate(username="alice", password="wrong") is None
     assert authenticate(username="alice", password="open sesame") == alice
-    return User.objects.get(pk=alice.pk).password
+    stored: str = User.objects.get(pk=alice.pk).password
+    return stored
 
 
 def test_a_password_of_the_demo_keeps_its_mark() -> None:
