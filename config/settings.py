@@ -137,8 +137,10 @@ def database(url: str) -> dict[str, Any]:
         # The same few statements for ever: let the server parse and plan them once.
         options["server_side_binding"] = True
         options["prepare_threshold"] = env.int("DATABASE_PREPARE_AFTER", 5) or None
+        config["ENGINE"] = "config.postgresql"
         config["CONN_MAX_AGE"] = env.int("DATABASE_MAX_AGE", 600)
         config["CONN_HEALTH_CHECKS"] = env.bool("DATABASE_HEALTH_CHECKS", default=True)
+        config["CONN_HEALTH_TRUSTED"] = env.float("DATABASE_HEALTH_TRUSTED", 1.0)
     else:
         raise ImproperlyConfigured("DATABASE_URL must name PostgreSQL or SQLite.")
     return config
