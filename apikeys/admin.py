@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.html import format_html
 
 from accounts.models import User
 from accounts.staff import actor_of, by_time, date_column, explain, find_id, label_user, show_id
@@ -180,7 +181,10 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Owner")
     def owner(self, key: ApiKey) -> str:
-        return label_user(key.user) if key.user else str(key.organization)
+        if key.user is None:
+            return str(key.organization)
+        pk = show_id("user", key.user.pk)
+        return format_html('{} <span class="typed-id">{}</span>', key.user.username, pk)
 
     @admin.display(description="Scopes")
     def shown_scopes(self, key: ApiKey) -> str:
