@@ -21,7 +21,6 @@ from accounts.staff import (
     by_flag,
     by_time,
     date_column,
-    find_id,
     label_user,
     show_id,
     show_time,
@@ -152,11 +151,6 @@ class UserAdmin(StaffAdmin, AnyUserAdmin):
         users: Any = super().get_queryset(request)
         return users.live() if _is_autocomplete(request) else users
 
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
-        if (pk := find_id(search_term)) is not None:
-            return queryset.filter(pk=pk), False
-        return super().get_search_results(request, queryset, search_term)
-
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         now = timezone.now()
         if not change:
@@ -280,11 +274,6 @@ class DeletedUserAdmin(ConfirmedSteps, ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> Any:
         users: Any = super().get_queryset(request)
         return users.deleted()
-
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
-        if (pk := find_id(search_term)) is not None:
-            return queryset.filter(pk=pk), False
-        return super().get_search_results(request, queryset, search_term)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
         user = super().get_object(request, object_id, from_field)

@@ -5,20 +5,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.helpers import AdminForm
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.text import capfirst
 
-from accounts.staff import AnyAdmin, actor_of, explain, name_rows, speak_ids
+from accounts.staff import AnyAdmin, actor_of, explain, find_id, name_rows, speak_ids
 from apikeys.exceptions import ApiKeyError
 from audit.actors import Actor
 from contracts import ids
@@ -34,7 +35,10 @@ Act = Callable[[Actor, UUID, str, datetime], str]
 
 
 class StaffAdmin(AnyAdmin):
-    """Names rows by ``describe`` on the page and in the admin's own history."""
+    """Names rows by ``describe``, on the page and in the admin's own history; finds them by id."""
+
+    id_columns: ClassVar[tuple[str, ...]] = ("pk",)
+    """Where an id that is searched for may stand."""
 
     def describe(self, row: Any) -> str:
         """Return a row's name for staff. It is kept in the history: no personal data."""
@@ -43,6 +47,12 @@ class StaffAdmin(AnyAdmin):
     def head(self, row: Any) -> str:
         """Return a row's name as a heading. It may be personal: it stays on the page."""
         return self.describe(row)
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
+        if (pk := find_id(search_term)) is None:
+            return super().get_search_results(request, queryset, search_term)
+        anywhere = Q(*((column, pk) for column in self.id_columns), _connector=Q.OR)
+        return queryset.filter(anywhere), False
 
     def report_each(
         self, request: HttpRequest, rows: Iterable[tuple[UUID, str]], act: Act, reference: str = ""

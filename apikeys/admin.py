@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from accounts.models import User
-from accounts.staff import actor_of, by_time, date_column, explain, find_id, label_user, show_id
+from accounts.staff import actor_of, by_time, date_column, explain, label_user, show_id
 from accounts.staffpages import ReadOnlyAdmin
 from apikeys import scopes
 from apikeys.exceptions import ApiKeyError
@@ -114,6 +114,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     list_filter = (StateFilter, by_time("created_at", "time of creation"))
     list_select_related = ("user", "organization")
     list_per_page = 50
+    id_columns = ("pk", "user_id", "organization_id")
     search_fields = ("hint", "name", "user__username", "organization__name")
     search_help_text = "Hint, name, or the owner's name or id"
 
@@ -125,11 +126,6 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("apikeys.change_apikey")
-
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
-        if (pk := find_id(search_term)) is not None:
-            return queryset.filter(Q(pk=pk) | Q(user_id=pk) | Q(organization_id=pk)), False
-        return super().get_search_results(request, queryset, search_term)
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None

@@ -3,11 +3,9 @@
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.db.models import Q
-from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 
-from accounts.staff import by_time, date_column, find_id, show_id, tell_facts
+from accounts.staff import by_time, date_column, show_id, tell_facts
 from accounts.staffpages import ReadOnlyAdmin
 from audit.models import AuditEvent, EventDetail
 from contracts import ids
@@ -28,7 +26,8 @@ class AuditEventAdmin(ReadOnlyAdmin):
     list_filter = ("action", "channel", "outcome", by_time("at", "time"))
     list_per_page = 50
     show_full_result_count = False
-    search_fields = ("request_id",)
+    id_columns = ("pk", "subject_id", "actor_id", "organization_id", "credential_id")
+    search_fields = ("request_id__exact",)
     search_help_text = "Account id (usr_…), any other id, or request id (req_…)"
     fieldsets: ClassVar[Any] = (
         (None, {"fields": (date_column("at", "When"), "action", "outcome", "shown_facts")}),
@@ -45,16 +44,6 @@ class AuditEventAdmin(ReadOnlyAdmin):
 
     def describe(self, row: AuditEvent) -> str:
         return row.action
-
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
-        term = search_term.strip()
-        if (pk := find_id(term)) is not None:
-            columns = ("pk", "subject_id", "actor_id", "organization_id", "credential_id")
-            found = Q()
-            for column in columns:
-                found |= Q(**{column: pk})
-            return queryset.filter(found), False
-        return (queryset.filter(request_id=term) if term else queryset), False
 
     @admin.display(description="Subject")
     def subject(self, event: AuditEvent) -> str:

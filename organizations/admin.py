@@ -27,7 +27,6 @@ from accounts.staff import (
 from accounts.staffpages import Concern, ConfirmedSteps, Step, concern_of
 from audit.actors import Actor
 from audit.events import Reference, record
-from contracts import ids
 from erasure.executor import preview
 from erasure.subjects import lock_subject, lock_subjects
 from organizations.models import Invitation, ManagedUser, Membership, Organization, Role
@@ -285,11 +284,6 @@ class OrganizationAdmin(ConfirmedSteps):
             member_count=Count("memberships", filter=people, distinct=True),
             owner_count=Count("memberships", filter=owners, distinct=True),
         )
-
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
-        if (pk := ids.decode_uuid(search_term.strip())) is not None:
-            return queryset.filter(pk=pk), False
-        return super().get_search_results(request, queryset, search_term)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         # Without the right to name an owner there would be none.
