@@ -22,7 +22,7 @@ def remove_both_at_once(acme: Organization, clients: list[Client]) -> list[str]:
 
     def remove(client: Client, data: dict[str, str]) -> str:
         try:
-            start.wait()
+            start.wait(60)
             return save(client, acme, data)
         finally:
             connection.close()

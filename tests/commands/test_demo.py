@@ -22,7 +22,7 @@ import pytest
 from contracts import ids
 from tests.databases import VENDORS
 from tests.deployment.shell import PRODUCTION, ROOT, environment, manage, python
-from tests.live.servers import empty_database
+from tests.live.servers import PATIENCE, empty_database, free_port
 
 DEMO_KEY = re.compile(r"sk-demo-[0-9A-Za-z]{36}")
 PEOPLE = {"alice", "bob", "charlie", "dana", "operator"}
@@ -218,9 +218,7 @@ def test_the_text_for_people_shows_every_credential_and_a_line_for_each_contract
 def test_the_demo_serves_the_world_that_it_printed_until_it_is_interrupted(
     made: Demo,
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with subprocess.Popen(
         [sys.executable, "manage.py", "demo", "--json", "--port", str(port)],
         cwd=ROOT,
@@ -232,12 +230,12 @@ def test_the_demo_serves_the_world_that_it_printed_until_it_is_interrupted(
     ) as server:
         try:
             base = f"http://127.0.0.1:{port}"
-            assert answer(f"{base}/healthz", wait=60) == 200
+            assert answer(f"{base}/healthz", wait=PATIENCE) == 200
             assert answer(f"{base}/readyz") == 200
             assert answer(f"{base}/account", method="DELETE") == 401
         finally:
             os.kill(server.pid, signal.SIGINT)
-            out, err = server.communicate(timeout=30)
+            out, err = server.communicate(timeout=PATIENCE)
     assert json.loads(out) == {**made.world, "base_url": base}
     assert f"Serving on {base}" in err
 

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ import pytest
 from apikeys import keyformat
 from tests.databases import VENDORS
 from tests.deployment.shell import PRODUCTION, ROOT, environment, manage, python
-from tests.live.servers import empty_database
+from tests.live.servers import PATIENCE, empty_database, free_port
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 HOST = PRODUCTION["ALLOWED_HOSTS"]
@@ -38,7 +37,7 @@ class Service:
     err: list[str] = field(default_factory=list)
 
     def ask(self, method: str, path: str, **headers: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.request(method, path, headers={"Host": HOST, **headers})
             answer = connection.getresponse()
@@ -49,7 +48,7 @@ class Service:
     def stop(self) -> int:
         """Send SIGTERM, as a container's end does; return the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=PATIENCE)
         self.out, self.err = out.splitlines(), err.splitlines()
         return self.process.returncode
 
@@ -59,9 +58,7 @@ def serve(url: str, folder: Path, static_root: Path) -> Iterator[Service]:
     """Run the image's CMD, with its port and its file of log settings moved."""
     logs = folder / "granian-logs.json"
     logs.write_text(log_settings())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     *shell, script = image_command()
     script = script.replace("--port 8000", f"--port {port}").replace(
         "/etc/granian-logs.json", shlex.quote(str(logs))
@@ -90,7 +87,7 @@ def serve(url: str, folder: Path, static_root: Path) -> Iterator[Service]:
 
 
 def wait_for(service: Service) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         assert service.process.poll() is None, service.process.communicate()[1]
         try:

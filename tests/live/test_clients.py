@@ -9,11 +9,11 @@ import pytest
 import requests
 
 from accounts.management.commands.demo import curl_lines
-from tests.live.servers import Live
+from tests.live.servers import PATIENCE, Live
 
 
 def run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     return done.stdout
 
 
@@ -73,7 +73,9 @@ def test_curl_as_the_documents_write_it(live: Live) -> None:
 def test_python_requests_as_the_document_writes_it(live: Live) -> None:
     user = live.world["users"]["bob"]
     response = requests.delete(
-        f"{live.base}/v1/user/{user['id']}", headers={"X-API-Key": user["api_key"]}, timeout=10
+        f"{live.base}/v1/user/{user['id']}",
+        headers={"X-API-Key": user["api_key"]},
+        timeout=PATIENCE,
     )
     result = response.json()
     assert (response.status_code, result["success"]) == (200, True)
@@ -125,7 +127,7 @@ def test_a_body_in_chunks_is_read(live: Live) -> None:
 
     def send(*chunks: bytes) -> requests.Response:
         return requests.delete(
-            f"{live.base}/account", data=iter(chunks), headers=headers, timeout=10
+            f"{live.base}/account", data=iter(chunks), headers=headers, timeout=PATIENCE
         )
 
     assert send(b"{", b'"confirm": false}').json()["error"] == "confirmation_required"
