@@ -1,5 +1,154 @@
-"""Users are subjects of deletion."""
+"""Users as subjects of deletion, and what happens to the tables of this room."""
 
-from erasure.subjects import register_subject
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
 
-register_subject("user", "accounts.User")
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+
+from accounts.exceptions import NameTaken
+from accounts.models import Session, User
+from apikeys.services import revoke_keys_of_user
+from audit.actors import Actor
+from audit.events import Reference
+from audit.statements import delete, update
+from erasure.policies import DELETE, policy
+from erasure.subjects import Affected, Blocker, SubjectKind, register
+from organizations.models import Membership
+from organizations.ownership import find_ownerless, lock_owned
+
+policy(
+    "accounts.User",
+    personal=["username", "email", "name"],
+    secret=["password"],
+    opaque=[
+        "id",
+        "last_login",
+        "is_superuser",
+        "is_active",
+        "is_staff",
+        "is_deleted",
+        "deleted_at",
+        "date_joined",
+    ],
+)
+policy("accounts.UserGroup", links={"user": DELETE}, opaque=["id", "group"])
+policy(
+    "accounts.Session",
+    links={"user": DELETE},
+    secret=["session_key", "session_data"],
+    opaque=["expire_date"],
+)
+
+
+class UserKind(SubjectKind):
+    name = "user"
+    model_label = "accounts.User"
+    prefix: ClassVar[str] = "usr"
+    born_field = "date_joined"
+    view_permission = "accounts.view_user"
+    restore_permission = "accounts.restore_user"
+    erase_permission = "accounts.erase_user"
+
+    def label(self, instance: Any) -> str:
+        return str(instance.username)
+
+    def addresses(self, instance: Any) -> list[str]:
+        return [instance.email] if instance.email else []
+
+    def search(self, text: str) -> Q | None:
+        return (
+            Q(username__icontains=text) | Q(email__icontains=text) | Q(name__icontains=text)
+            if text
+            else None
+        )
+
+    def lock_family(self, ids: Collection[UUID]) -> None:
+        """Lock the organizations that these users own: whether one stays without an owner is
+        counted under this lock."""
+        lock_owned(ids)
+
+    def blockers(self, ids: Collection[UUID]) -> dict[UUID, list[Blocker]]:
+        """Sole owners of organizations. Users who were deleted before own nothing any more."""
+        return {
+            user_id: [
+                Blocker(
+                    code="sole_owner",
+                    text="It would leave without an owner: "
+                    + ", ".join(one.name for one in organizations),
+                    facts={
+                        "organizations": [
+                            {"id": str(one.id), "name": one.name, "members": one.members}
+                            for one in organizations
+                        ]
+                    },
+                )
+            ]
+            for user_id, organizations in find_ownerless(ids).items()
+        }
+
+    def affected(self, subject_id: UUID) -> list[Affected]:
+        """The organizations that lose a member."""
+        mine = Membership.objects.filter(user_id=subject_id).select_related("organization")
+        return [
+            Affected(
+                Reference("organization", one.organization_id),
+                one.organization.name,
+                "loses an owner" if one.role == "owner" else "loses a member",
+            )
+            for one in mine.order_by("organization__name", "organization_id")
+        ]
+
+    def suspend(self, instance: Any, *, actor: Actor, now: datetime) -> dict[str, Any]:
+        """Flags down, keys and sessions dead. The key that asked for it was used just now."""
+        before = {"is_active": instance.is_active}
+        _set_flags(user_id=instance.pk, now=now)
+        instance.is_deleted, instance.is_active, instance.deleted_at = True, False, now
+        revoke_keys_of_user(instance.pk, used=actor.credential_id, now=now)
+        _end_sessions(user_id=instance.pk)
+        return before
+
+    def resume(self, instance: Any, before: Mapping[str, Any], *, actor: Actor) -> None:
+        """Put the flags back. Raises NameTaken when somebody else bears the username or the
+        address by now."""
+        if taken := _find_taken(instance):
+            raise NameTaken(instance.pk, taken)
+        instance.is_deleted, instance.deleted_at = False, None
+        instance.is_active = before.get("is_active", True)
+        try:
+            with transaction.atomic():
+                instance.save(update_fields=["is_deleted", "deleted_at", "is_active"])
+        except IntegrityError as error:
+            # Somebody took the name between the look and the write; the constraint saw it.
+            raise NameTaken(instance.pk, "username or email") from error
+
+    def foresee_resume(self, instance: Any) -> str:
+        taken = _find_taken(instance)
+        what = {"username": "username", "email": "e-mail address"}.get(taken, "")
+        return f"Somebody else bears the {what} by now." if what else ""
+
+
+@update
+def _set_flags(user_id: UUID, now: datetime) -> Any:
+    changes = {"is_deleted": True, "is_active": False, "deleted_at": now}
+    return User.objects.filter(pk=user_id), changes
+
+
+@delete
+def _end_sessions(user_id: UUID) -> Any:
+    return Session.objects.filter(user_id=user_id)
+
+
+def _find_taken(user: Any) -> str:
+    """Return which of a deleted user's names somebody else bears; empty when none."""
+    others = User.objects.filter(is_deleted=False).exclude(pk=user.pk)
+    if others.filter(username=user.username).exists():
+        return "username"
+    if user.email and others.filter(email__iexact=user.email).exists():
+        return "email"
+    return ""
+
+
+register(UserKind())

@@ -2,25 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db import transaction
 
-from accounts.exceptions import NameTaken, Oneself, SomebodyElse
+from accounts.exceptions import Oneself, SomebodyElse
 from accounts.models import Session, User
-from apikeys.services import revoke_keys_of_user
 from audit.actors import Actor
 from audit.events import Reference, record, redact_person
-from audit.statements import delete, update
 from erasure import requests
 from erasure.exceptions import ActorGone, RightMissing, SubjectNotFound
 from erasure.executor import Erasure, erase_locked
 from erasure.models import DeletionRequest
 from erasure.rights import require_staff
-from erasure.subjects import lock_subject
+from erasure.subjects import get_kind, lock_subject
 from organizations.models import ManagedUser
 from organizations.ownership import forbid_ownerless
 
@@ -67,11 +63,8 @@ def soft_delete_own_account(*, actor: Actor, user_id: UUID, now: datetime) -> So
             subject=Reference("user", user.pk),
             due_at=now + settings.GRACE_PERIOD,
             now=now,
-            before={"is_active": user.is_active},
+            before=get_kind("user").suspend(user, actor=actor, now=now),
         )
-        _set_flags(user_id=user.pk, now=now)
-        revoke_keys_of_user(user.pk, used=actor.credential_id, now=now)
-        _end_sessions(user_id=user.pk)
         record(
             "user.deleted",
             actor=actor,
@@ -164,22 +157,15 @@ def restore_user(*, actor: Actor, user_id: UUID, now: datetime, reference: str =
     else bears the username or the e-mail address by now.
     """
     require_staff(actor, "accounts.restore_user")
-    try:
-        with transaction.atomic(durable=True):
-            subject = Reference("user", user_id)
-            user = lock_subject(subject)
-            if user is None:
-                raise SubjectNotFound("user")
-            before = requests.cancel(subject=subject, now=now).before
-            _forbid_taken_name(user)
-            user.is_deleted, user.deleted_at = False, None
-            user.is_active = before.get("is_active", True)
-            user.save(update_fields=["is_deleted", "deleted_at", "is_active"])
-            facts = {"reference": reference} if reference else {}
-            record("user.restored", actor=actor, subject=subject, now=now, facts=facts)
-    except IntegrityError as error:
-        # Somebody took the name between the look and the write; the constraint saw it.
-        raise NameTaken(user_id, "username or email") from error
+    with transaction.atomic(durable=True):
+        subject = Reference("user", user_id)
+        user = lock_subject(subject)
+        if user is None:
+            raise SubjectNotFound("user")
+        before = requests.cancel(subject=subject, now=now).before
+        get_kind("user").resume(user, before, actor=actor)
+        facts = {"reference": reference} if reference else {}
+        record("user.restored", actor=actor, subject=subject, now=now, facts=facts)
 
 
 def set_active(*, actor: Actor, user_id: UUID, is_active: bool, now: datetime) -> None:
@@ -233,17 +219,6 @@ def _lock_actor(actor: Actor) -> User:
     return user
 
 
-@update
-def _set_flags(user_id: UUID, now: datetime) -> Any:
-    changes = {"is_deleted": True, "is_active": False, "deleted_at": now}
-    return User.objects.filter(pk=user_id), changes
-
-
-@delete
-def _end_sessions(user_id: UUID) -> Any:
-    return Session.objects.filter(user_id=user_id)
-
-
 def _require_self(actor: Actor, user_id: UUID) -> None:
     if actor.user_id is None:
         raise RightMissing("account")
@@ -279,11 +254,3 @@ def _find_erased(organization_id: UUID, reference: UUID | str) -> UUID | None:
     past = DeletionRequest.objects.about(Reference("user", reference))
     known = past.filter(organization_id=organization_id)
     return known.values_list("subject_id", flat=True).first()
-
-
-def _forbid_taken_name(user: User) -> None:
-    others = User.objects.filter(is_deleted=False).exclude(pk=user.pk)
-    if others.filter(username=user.username).exists():
-        raise NameTaken(user.pk, "username")
-    if user.email and others.filter(Q(email__iexact=user.email)).exists():
-        raise NameTaken(user.pk, "email")

@@ -32,7 +32,7 @@ from erasure.exceptions import (
     UnderLegalHold,
 )
 from erasure.models import DeletionRequest
-from organizations.exceptions import NotOrganizationOwner, SoleOwner
+from organizations.exceptions import NotOrganizationOwner, SlugTaken, SoleOwner
 
 if TYPE_CHECKING:
     AnyAdmin = admin.ModelAdmin[Any]
@@ -219,6 +219,7 @@ EXPLANATIONS: dict[type[Exception], str | Callable[[Any], str]] = {
     NameTaken: lambda error: (
         "somebody else bears its " + ("e-mail address" if error.field == "email" else error.field)
     ),
+    SlugTaken: "another organization bears its slug",
     ApiKeyNotFound: "there is no such key any more",
     OrganizationNotRun: "the organization is deleted or inactive",
     ScopesNotGrantable: lambda error: (

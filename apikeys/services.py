@@ -170,6 +170,12 @@ def revoke_keys_of_user(user_id: UUID, *, used: UUID | None, now: datetime) -> i
     return _revoke_all(user_id=user_id, used=used, now=now)
 
 
+def revoke_keys_of_organization(organization_id: UUID, *, now: datetime) -> int:
+    """End all keys of an organization in the caller's transaction; return how many were alive."""
+    living = ApiKey.objects.filter(organization_id=organization_id).unrevoked()
+    return living.update(revoked_at=now)
+
+
 @update
 def _revoke_all(user_id: UUID, used: UUID, now: datetime) -> Any:
     last_use = Case(When(pk=used, then=now), default=F("last_used_at"))

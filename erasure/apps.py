@@ -1,3 +1,5 @@
+from importlib import import_module
+
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
 
@@ -7,4 +9,6 @@ class ErasureConfig(AppConfig):
     verbose_name = "Deletions"
 
     def ready(self) -> None:
+        for name in ("contrib", "records"):
+            import_module(f"erasure.{name}")
         autodiscover_modules("policies")

@@ -9,13 +9,16 @@ from uuid import UUID
 from django.db import models, transaction
 
 from audit.actors import Actor
-from audit.events import Reference, record, redact_person
+from audit.events import Reference, record
 from erasure import requests
-from erasure.exceptions import UnderLegalHold
+from erasure.closure import closure_of
+from erasure.exceptions import SubjectNotFound, UnderLegalHold
 from erasure.holds import forbid_held
 from erasure.models import DeletionRequest
-from erasure.planner import Plan, count_rows, find_dependents, make_plan
-from erasure.subjects import get_kind, lock_subject
+from erasure.planner import Plan, make_plan
+from erasure.subjects import lock_subject
+
+LOGS = "audit.EventDetail"
 
 logger = logging.getLogger("sexton.erasure")
 
@@ -96,9 +99,10 @@ def execute(request: DeletionRequest, *, actor: Actor, now: datetime) -> Erasure
 
 def preview(subject: Reference) -> Plan | None:
     """Return the plan of an erasure without touching anything; None when the subject is gone."""
-    model = get_kind(subject.kind).model
-    instance = model._default_manager.filter(pk=subject.id).first()
-    return make_plan(subject, instance) if instance else None
+    try:
+        return make_plan(subject)
+    except SubjectNotFound:
+        return None
 
 
 def _erase(
@@ -111,17 +115,11 @@ def _erase(
     facts: Mapping[str, str],
 ) -> Erasure:
     subject = request.subject
-    kind = get_kind(subject.kind)
     counts: dict[str, int] = {}
     if instance is not None:
-        counts, _ = count_rows(kind, instance)
-        dependents, _ = find_dependents(kind, instance)
-        for loose in kind.loose_references:
-            dependents[loose.model_label].delete()
-        # The database takes everything else that hangs on this row.
-        instance.delete()
-    if not keep_logs:
-        redact_person(subject.id)
+        spare = {LOGS} if keep_logs else ()
+        tally = closure_of(subject.kind).carry_out([subject.id], spare=spare)
+        counts = tally.removed.get(subject.id, {})
     requests.complete(request, counts=counts, now=now)
     record(
         f"{subject.kind}.erased",

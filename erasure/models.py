@@ -149,9 +149,7 @@ class LegalHold(models.Model):
     class Meta:
         ordering = ["-placed_at"]
         indexes = [
-            models.Index(
-                fields=["subject_id"], condition=Q(released_at=None), name="active_hold_by_subject"
-            ),
+            models.Index(fields=["subject_id"], name="hold_by_subject"),
         ]
 
     def __str__(self) -> str:
@@ -188,9 +186,7 @@ class Pause(models.Model):
     class Meta:
         ordering = ["-placed_at"]
         indexes = [
-            models.Index(
-                fields=["organization_id"], condition=Q(released_at=None), name="standing_pauses"
-            ),
+            models.Index(fields=["organization_id"], name="pause_by_organization"),
         ]
 
     def __str__(self) -> str:

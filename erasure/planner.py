@@ -1,116 +1,220 @@
-"""What an erasure would take, counted and not touched. A dry run, the staff's confirmation page and
-the real run render the same plan."""
+"""What an erasure would do, counted and not touched.
 
-from collections.abc import Iterator
+A dry run, the staff's confirmation page, the API's preview and the real run render the same plan.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
 from typing import Any
-
-from django.db import connection, models
-from django.db.models import CASCADE, DB_CASCADE, DB_SET_NULL, SET_NULL, Q
+from uuid import UUID
 
 from audit.events import Reference
-from erasure.holds import is_held
-from erasure.subjects import SubjectKind, get_kind
+from erasure.counting import count_rows
+from erasure.exceptions import SubjectNotFound
+from erasure.models import LegalHold
+from erasure.policies import Keep
+from erasure.references import spell
+from erasure.subjects import Affected, Blocker, Effect, get_kind
+
+NOTICEABLE_ROWS, NOTICEABLE_SHARE = 10, 0.1
+
+
+@dataclass(frozen=True)
+class KeptRows:
+    """Rows that stay as they are. ``rows`` is None where counting them would read a whole table."""
+
+    label: str
+    rows: int | None
+    because: str
+    basis: str
+    retention_days: int | None
+
+
+@dataclass(frozen=True)
+class HoldFacts:
+    """A legal hold that stands on the subject."""
+
+    id: UUID
+    reason: str
+    placed_at: datetime
+    review_at: date | None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``removed`` and ``detached`` map a model's label to the number of rows concerned."""
+    """``removed``, ``detached`` and ``anonymised`` map a model's label to a number of rows, those
+    of companions included. With ``capped`` each number means "at least"."""
 
     subject: Reference
     removed: dict[str, int]
     detached: dict[str, int]
-    held: bool
+    anonymised: dict[str, int]
+    kept: tuple[KeptRows, ...]
+    capped: bool
+    blockers: tuple[Blocker, ...]
+    holds: tuple[HoldFacts, ...]
+    affected: tuple[Affected, ...]
+    effects: tuple[Effect, ...]
+    companions: tuple[Reference, ...]
 
     @property
     def total(self) -> int:
         return sum(self.removed.values())
 
+    @property
+    def held(self) -> bool:
+        return bool(self.holds)
 
-def make_plan(subject: Reference, instance: Any) -> Plan:
-    """Count, in one query, every row that goes with a subject and every row that loses its link.
+    @cached_property
+    def id(self) -> str:
+        """The digest of what is material: the same rows and obstacles have the same id."""
+        return plan_id(self.as_record())
 
-    ``instance`` is the subject's row. Reads only.
+    def as_record(self) -> dict[str, Any]:
+        """Return what may be stored with a request: counts, codes and ids, nobody's name."""
+        return {
+            "subject": {"kind": self.subject.kind, "id": str(self.subject.id)},
+            "removed": self.removed,
+            "detached": self.detached,
+            "anonymised": self.anonymised,
+            "kept": sorted({one.label for one in self.kept}),
+            "capped": self.capped,
+            "blockers": sorted(one.code for one in self.blockers),
+            "holds": sorted(str(one.id) for one in self.holds),
+            "companions": sorted(str(one.id) for one in self.companions),
+        }
+
+    def as_facts(self) -> dict[str, Any]:
+        """Return everything, ready for JSON, to be shown: it holds names. Store ``as_record``."""
+        return {
+            "id": self.id,
+            "subject": {"kind": self.subject.kind, "id": spell(self.subject)},
+            "removed": self.removed,
+            "detached": self.detached,
+            "anonymised": self.anonymised,
+            "kept": [vars(one) for one in self.kept],
+            "capped": self.capped,
+            "blockers": [
+                {"code": one.code, "text": one.text, "facts": dict(one.facts)}
+                for one in self.blockers
+            ],
+            "holds": [
+                {
+                    "id": str(one.id),
+                    "reason": one.reason,
+                    "placed_at": one.placed_at.isoformat(),
+                    "review_at": one.review_at.isoformat() if one.review_at else None,
+                }
+                for one in self.holds
+            ],
+            "affected": [
+                {
+                    "kind": one.subject.kind,
+                    "id": spell(one.subject),
+                    "name": one.name,
+                    "effect": one.effect,
+                }
+                for one in self.affected
+            ],
+            "effects": [{"system": one.system, "text": one.text} for one in self.effects],
+            "companions": [{"kind": one.kind, "id": spell(one)} for one in self.companions],
+        }
+
+
+def make_plan(subject: Reference, *, cap: int | None = None) -> Plan:
+    """Return what an erasure of a subject would do now. Reads only; raises SubjectNotFound.
+
+    All rows are counted by one statement, hence at one moment. ``cap`` bounds each count, for
+    subjects whose exact numbers nobody wants to wait for.
     """
-    removed, detached = count_rows(get_kind(subject.kind), instance)
-    return Plan(subject=subject, removed=removed, detached=detached, held=is_held(subject))
-
-
-def count_rows(kind: SubjectKind, instance: Any) -> tuple[dict[str, int], dict[str, int]]:
-    """Return how many rows of each model go with a subject, itself included, and how many only
-    lose their link to it. One query."""
-    removed, detached = find_dependents(kind, instance)
-    counts = _count_all([*removed.items(), *detached.items()])
-    split = len(removed)
-    return (
-        {kind.model_label: 1, **{label: n for label, n in counts[:split] if n}},
-        {label: n for label, n in counts[split:] if n},
+    kind = get_kind(subject.kind)
+    if not kind.model._base_manager.filter(pk=kind.pk_of(subject.id)).exists():
+        raise SubjectNotFound(subject.kind)
+    companions = kind.companions([subject.id]).get(subject.id, [])
+    family: dict[str, list[UUID]] = {subject.kind: [subject.id]}
+    for one in companions:
+        family.setdefault(one.kind, []).append(one.id)
+    counted = count_rows(family, cap=cap)
+    return Plan(
+        subject=subject,
+        removed=counted.removed,
+        detached=counted.detached,
+        anonymised=counted.anonymised,
+        kept=tuple(_describe_kept(label, fate, rows) for label, fate, rows in counted.kept),
+        capped=counted.capped,
+        blockers=tuple(kind.blockers([subject.id]).get(subject.id, ())),
+        holds=_find_holds([subject, *companions]),
+        affected=tuple(kind.affected(subject.id)),
+        effects=tuple(kind.effects(subject.id)),
+        companions=tuple(companions),
     )
 
 
-def find_dependents(
-    kind: SubjectKind, instance: Any
-) -> tuple[dict[str, models.QuerySet[Any]], dict[str, models.QuerySet[Any]]]:
-    """Return the rows that a subject takes along and those it detaches, as querysets by label.
+def plan_id(record: Mapping[str, Any]) -> str:
+    """Return the id of a plan, given its record."""
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    return f"plan_{hashlib.sha256(text.encode()).hexdigest()}"
 
-    Walks foreign keys of every installed model, grandchildren included, then the references that
-    have no foreign key. A row that two paths reach is counted once.
+
+def has_drifted(before: Mapping[str, Any], now: Plan) -> list[str]:
+    """Return in words how a plan has grown since somebody saw it; empty when it has not.
+
+    ``before`` is that plan's record or its facts. A model, blocker, hold or companion that was not
+    there is drift, and so is a count that grew by more than a tenth and more than ten rows. Fewer
+    rows are none.
     """
-    removed: dict[type[models.Model], Q] = {}
-    detached: dict[type[models.Model], Q] = {}
-    seen = {kind.model}
-    front = [(kind.model, "")]
-    while front:
-        parent, path = front.pop()
-        for field in _foreign_keys_to(parent):
-            lookup = f"{field.name}__{path}" if path else field.name
-            reached = Q(**{lookup: instance.pk})
-            on_delete = field.remote_field.on_delete
-            if on_delete in (CASCADE, DB_CASCADE):
-                removed[field.model] = removed.get(field.model, Q()) | reached
-                if field.model not in seen:
-                    seen.add(field.model)
-                    front.append((field.model, lookup))
-            elif on_delete in (SET_NULL, DB_SET_NULL):
-                detached[field.model] = detached.get(field.model, Q()) | reached
-    for loose in kind.loose_references:
-        model = _model_of(loose.model_label)
-        removed[model] = removed.get(model, Q()) | loose.match(instance)
-    return (
-        {model._meta.label: model._base_manager.filter(q) for model, q in removed.items()},
-        {
-            model._meta.label: model._base_manager.filter(q).exclude(removed.get(model, Q(pk=None)))
-            for model, q in detached.items()
-        },
-    )
+    then = _read_record(before)
+    current = now.as_record()
+    drift: list[str] = []
+    for part in ("removed", "detached", "anonymised"):
+        for label, rows in current[part].items():
+            planned = then[part].get(label)
+            if planned is None:
+                drift.append(f"{label}: {rows} rows to be {part}, none was planned")
+            elif rows - planned > max(NOTICEABLE_ROWS, planned * NOTICEABLE_SHARE):
+                drift.append(f"{label}: {rows} rows to be {part}, {planned} were planned")
+    for part, word in (("blockers", "blocker"), ("holds", "hold"), ("companions", "companion")):
+        drift += [f"new {word}: {one}" for one in current[part] if one not in then[part]]
+    return drift
 
 
-def _foreign_keys_to(model: type[models.Model]) -> Iterator[models.ForeignKey[Any, Any]]:
-    for relation in model._meta.get_fields(include_hidden=True):
-        if relation.auto_created and (relation.one_to_many or relation.one_to_one):
-            field: Any = relation.remote_field
-            if not field.model._meta.proxy:
-                yield field
+def _read_record(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the material parts of a plan's record or facts in one form."""
+    from erasure.references import read
+
+    def name(part: str, one: Any) -> str:
+        if isinstance(one, str):
+            return one
+        if part == "blockers":
+            return str(one["code"])
+        found = read(one["id"], one["kind"]) if part == "companions" else None
+        return str(found.id if found else one["id"])
+
+    parts: Sequence[str] = ("blockers", "holds", "companions")
+    return {
+        **{part: plan.get(part, {}) for part in ("removed", "detached", "anonymised")},
+        **{part: {name(part, one) for one in plan.get(part, ())} for part in parts},
+    }
 
 
-def _model_of(label: str) -> type[models.Model]:
-    from django.apps import apps
+def _describe_kept(label: str, fate: Keep, rows: int | None) -> KeptRows:
+    days = fate.retention.days if fate.retention else None
+    return KeptRows(label, rows, fate.because, fate.basis, days)
 
-    return apps.get_model(label)
 
-
-def _count_all(querysets: list[tuple[str, models.QuerySet[Any]]]) -> list[tuple[str, int]]:
-    """Count many querysets in one round trip."""
-    if not querysets:
-        return []
-    columns: list[str] = []
-    params: list[Any] = []
-    for _, queryset in querysets:
-        sql, values = queryset.order_by().values("pk").query.sql_with_params()
-        # Only SQL that Django wrote, with its parameters apart.
-        columns.append(f"(SELECT COUNT(*) FROM ({sql}) AS counted)")  # noqa: S608
-        params += values
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(columns)}", params)
-        counts = cursor.fetchone()
-    return [(label, count) for (label, _), count in zip(querysets, counts, strict=True)]
+def _find_holds(subjects: Sequence[Reference]) -> tuple[HoldFacts, ...]:
+    by_kind: dict[str, list[UUID]] = {}
+    for one in subjects:
+        by_kind.setdefault(one.kind, []).append(one.id)
+    found: list[HoldFacts] = []
+    for kind, ids in by_kind.items():
+        holds = LegalHold.objects.active().filter(subject_kind=kind, subject_id__in=ids)
+        found += [
+            HoldFacts(one.pk, one.reason, one.placed_at, one.review_at)
+            for one in holds.order_by("placed_at", "pk")
+        ]
+    return tuple(found)

@@ -17,6 +17,7 @@ itself.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 from django.apps import apps
@@ -72,7 +73,10 @@ class Loose:
     kind, and ``kind`` says which value is meant; ``kind="*"`` declares it for every kind. ``where``
     takes the kind's queryset of subjects and returns a further condition on the loose rows.
     ``match`` finds rows by other means, such as inside a JSON document: it takes one subject's
-    instance and returns the condition, and then ``to`` is of no account.
+    instance and returns the condition, and then ``to`` is of no account. With ``quoted`` the column
+    is a text or a JSON document in which the subject's id stands somewhere; every row is read, so
+    it is for small tables. ``index`` names an index
+    that the model itself does not declare, since another package owns it; ``migrate`` makes it.
     """
 
     field: str
@@ -83,6 +87,8 @@ class Loose:
     kind_field: str = ""
     where: Callable[[Any], models.Q] | None = None
     match: Callable[[Any], models.Q] | None = None
+    quoted: bool = False
+    index: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,7 @@ class Policy:
     personal: frozenset[str]
     secret: frozenset[str]
     opaque: frozenset[str]
+    harmless: Mapping[str, str]
     nobody: str
 
     @property
@@ -107,10 +114,13 @@ class Policy:
         named = {one.field for one in self.loose} | {
             one.kind_field for one in self.loose if one.kind_field
         }
-        return self.personal | self.secret | self.opaque | frozenset(self.links) | named
+        plain = self.personal | self.secret | self.opaque | frozenset(self.harmless)
+        return plain | frozenset(self.links) | named
 
 
 _policies: dict[str, Policy] = {}
+_changes = count(1)
+_version = 0
 
 
 def policy(
@@ -121,6 +131,7 @@ def policy(
     personal: Collection[str] = (),
     secret: Collection[str] = (),
     opaque: Collection[str] = (),
+    harmless: Mapping[str, str] | None = None,
     nobody: str = "",
 ) -> None:
     """Declare what an erasure does to a model's rows, and which of its fields are personal.
@@ -128,9 +139,13 @@ def policy(
     ``links`` maps a foreign key to its fate, ``loose`` lists references that have no foreign key.
     Each remaining field stands in one list: ``personal`` (exported, searched for, gone
     afterwards), ``secret`` (personal, but never exported: digests, hashes, tokens), or ``opaque``
-    (says nothing about a person by itself: times, states, counters). A model that no link binds to
-    any subject says in ``nobody`` why its rows are about nobody.
+    (says nothing about a person by itself: times, states, counters). ``harmless`` is for fields of
+    rows that stay and that could hold anything, such as a JSON document: it maps each to the reason
+    why it holds nothing about a person. A model that no link binds to any subject says in
+    ``nobody`` why its rows are about nobody.
     """
+    global _version
+    _version = next(_changes)
     _policies[label.lower()] = Policy(
         label=label,
         links=dict(links or {}),
@@ -138,6 +153,7 @@ def policy(
         personal=frozenset(personal),
         secret=frozenset(secret),
         opaque=frozenset(opaque),
+        harmless=dict(harmless or {}),
         nobody=nobody,
     )
 
@@ -146,6 +162,16 @@ def policy_of(model: type[models.Model]) -> Policy | None:
     """Return a model's declaration; a proxy has that of the model it stands for."""
     concrete: Any = model._meta.concrete_model
     return _policies.get(concrete._meta.label_lower)
+
+
+def version() -> int:
+    """Return a number that changes whenever a declaration is added or replaced."""
+    return _version
+
+
+def declared() -> dict[type[models.Model], Policy]:
+    """Return the declaration of each installed model that has one, by model, in label order."""
+    return {found.model: found for found in all_policies()}
 
 
 def all_policies() -> list[Policy]:

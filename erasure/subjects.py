@@ -1,7 +1,6 @@
 """What a deletion can be about. Apps describe their subjects; this room walks the registry."""
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -14,19 +13,6 @@ from django.db import models
 from audit.actors import Actor
 from audit.events import Reference
 from audit.statements import Select, select
-
-Match = Callable[[Any], models.Q]
-
-
-@dataclass(frozen=True)
-class LooseReference:
-    """Rows that belong to a subject without a foreign key, such as an e-mail in an invitation.
-
-    ``match`` takes the subject's instance and returns the filter that finds them.
-    """
-
-    model_label: str
-    match: Match
 
 
 @dataclass(frozen=True)
@@ -76,10 +62,6 @@ class SubjectKind:
     @property
     def model(self) -> type[models.Model]:
         return apps.get_model(self.model_label)
-
-    @property
-    def loose_references(self) -> list[LooseReference]:
-        return _loose_references[self.name]
 
     def id_of(self, pk: Any) -> UUID:
         """Return a row's key as the id that requests, ledger and audit name it by.
@@ -152,24 +134,11 @@ class SubjectKind:
 
 
 _kinds: dict[str, SubjectKind] = {}
-_loose_references: dict[str, list[LooseReference]] = defaultdict(list)
 
 
 def register(kind: SubjectKind) -> None:
     """Make a kind of subject known."""
     _kinds[kind.name] = kind
-
-
-def register_subject(name: str, model_label: str) -> None:
-    """Make rows of a model subjects of deletion, under a kind's name such as ``user``."""
-    register(
-        type(f"{name.title()}Kind", (SubjectKind,), {"name": name, "model_label": model_label})()
-    )
-
-
-def register_loose_reference(kind: str, model_label: str, match: Match) -> None:
-    """Declare rows that go with a subject although no foreign key binds them to it."""
-    _loose_references[kind].append(LooseReference(model_label, match))
 
 
 def get_kind(name: str) -> SubjectKind:

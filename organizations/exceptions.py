@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from erasure.exceptions import DeletionError
+from erasure.exceptions import DeletionError, RestoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,5 +26,12 @@ class SoleOwner(DeletionError):
 @dataclass
 class NotOrganizationOwner(DeletionError):
     """The actor is not a live owner of this organization."""
+
+    organization_id: UUID
+
+
+@dataclass
+class SlugTaken(RestoreError):
+    """Another organization bears the slug by now."""
 
     organization_id: UUID

@@ -43,7 +43,10 @@ class Organization(models.Model):
                 violation_error_message="An organization with this slug exists.",
             ),
         ]
-        permissions = [("teardown_organization", "Can tear down organizations")]
+        permissions = [
+            ("restore_organization", "Can restore deleted organizations"),
+            ("teardown_organization", "Can tear down organizations"),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -1,26 +1,179 @@
-"""What happens to an organization's rows, and to a person's rows that no foreign key binds."""
+"""Organizations as subjects of deletion, and what happens to the tables of this room."""
 
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth import get_user_model
-from django.db.models import Exists, Q, Value
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Lower
-from django.db.models.lookups import Exact
 
-from erasure.subjects import register_loose_reference, register_subject
-
-
-def match_invitations(user: Any) -> Q:
-    """Invitations quote the invitee's address, so they go with the invitee, whoever wrote them.
-
-    Not when somebody else has taken the address since: then it is theirs.
-    """
-    if not user.email:
-        return Q(pk=None)
-    same_address = Q(Exact(Lower("email"), Lower(Value(user.email))))
-    taken_since = get_user_model()._default_manager.filter(same_address, is_deleted=False)
-    return same_address & ~Q(Exists(taken_since.exclude(pk=user.pk)))
+from apikeys.services import revoke_keys_of_organization
+from audit.actors import Actor
+from audit.events import Reference
+from erasure.policies import DELETE, Detach, Loose, policy
+from erasure.subjects import Affected, Blocker, SubjectKind, lock_subjects, register
+from organizations.exceptions import SlugTaken
+from organizations.models import ManagedUser, Membership, Organization
+from organizations.ownership import find_ownerless
 
 
-register_subject("organization", "organizations.Organization")
-register_loose_reference("user", "organizations.Invitation", match_invitations)
+def not_taken_since(users: Any) -> Q:
+    """An invitation quotes its invitee's address, and goes with the invitee, whoever wrote it. Not
+    when somebody else has taken the address since: then it is theirs."""
+    others = get_user_model()._default_manager.filter(is_deleted=False).exclude(pk__in=users)
+    return ~Q(Exists(others.alias(low=Lower("email")).filter(low=Lower(OuterRef("email")))))
+
+
+policy(
+    "organizations.Organization",
+    personal=["name", "slug"],
+    opaque=["id", "is_active", "is_deleted", "deleted_at", "created_at"],
+)
+policy(
+    "organizations.Membership",
+    links={"organization": DELETE, "user": DELETE},
+    opaque=["id", "role", "joined_at"],
+)
+policy(
+    "organizations.Invitation",
+    links={
+        "organization": DELETE,
+        "invited_by": Detach("The invitation is the organization's and the invitee's."),
+    },
+    loose=[
+        Loose(
+            "email",
+            kind="user",
+            to="email",
+            ignore_case=True,
+            where=not_taken_since,
+            fate=DELETE,
+        )
+    ],
+    personal=["email"],
+    secret=["token_digest"],
+    opaque=["id", "role", "created_at", "expires_at"],
+)
+policy(
+    "organizations.ManagedUser",
+    links={"organization": DELETE, "user": DELETE},
+    personal=["external_id"],
+    opaque=["id", "created_at"],
+)
+
+
+class OrganizationKind(SubjectKind):
+    """The users that an organization manages are its companions: whoever deletes it gives each a
+    deletion of its own, with the organization's as its cause, and whoever restores it restores
+    those that came from this cause. The hooks here see to the organization itself."""
+
+    name = "organization"
+    model_label = "organizations.Organization"
+    born_field = "created_at"
+    view_permission = "organizations.view_organization"
+    restore_permission = "organizations.restore_organization"
+    erase_permission = "organizations.teardown_organization"
+
+    def label(self, instance: Any) -> str:
+        return str(instance.name)
+
+    def addresses(self, instance: Any) -> list[str]:
+        """Those of its live owners: they had a say in it."""
+        owners = Membership.objects.live_owners().filter(organization_id=instance.pk)
+        found = owners.exclude(user__email="").order_by("user_id")
+        return list(found.values_list("user__email", flat=True))
+
+    def search(self, text: str) -> Q | None:
+        return Q(name__icontains=text) | Q(slug__icontains=text) if text else None
+
+    def lock_family(self, ids: Collection[UUID]) -> None:
+        """Lock the other organizations that the managed users own, by id; the users themselves are
+        locked before the organizations are."""
+        managed = ManagedUser.objects.filter(organization_id__in=ids).values("user_id")
+        owned = Membership.objects.filter(user_id__in=managed, role="owner")
+        others = owned.exclude(organization_id__in=ids).values_list("organization_id", flat=True)
+        if known := set(others):
+            lock_subjects("organization", known)
+
+    def blockers(self, ids: Collection[UUID]) -> dict[UUID, list[Blocker]]:
+        """Managed users who are the only owner of another organization, which would stay behind
+        without one. Covers what ``UserKind.blockers`` would say of the companions."""
+        managed = ManagedUser.objects.filter(organization_id__in=ids)
+        owners = Membership.objects.filter(role="owner", user_id__in=managed.values("user_id"))
+        if not owners.exclude(organization_id__in=ids).exists():
+            return {}
+        found: dict[UUID, list[Blocker]] = {}
+        for organization_id, users in self._managed(ids).items():
+            stuck = find_ownerless(users, spare=[organization_id])
+            if stuck:
+                others = {one.id: one for many in stuck.values() for one in many}
+                names = ", ".join(sorted(one.name for one in others.values()))
+                found[organization_id] = [
+                    Blocker(
+                        code="sole_owner",
+                        text=f"A user that it manages is the only owner of: {names}",
+                        facts={
+                            "organizations": [
+                                {"id": str(one.id), "name": one.name, "members": one.members}
+                                for one in others.values()
+                            ]
+                        },
+                    )
+                ]
+        return found
+
+    def affected(self, subject_id: UUID) -> list[Affected]:
+        """The users that go along."""
+        managed = ManagedUser.objects.filter(organization_id=subject_id).select_related("user")
+        return [
+            Affected(Reference("user", one.user_id), str(one.user.username), "is erased with it")
+            for one in managed.order_by("user_id")
+        ]
+
+    def companions(self, ids: Collection[UUID]) -> dict[UUID, list[Reference]]:
+        return {
+            organization_id: [Reference("user", user_id) for user_id in users]
+            for organization_id, users in self._managed(ids).items()
+        }
+
+    def suspend(self, instance: Any, *, actor: Actor, now: datetime) -> dict[str, Any]:
+        """Flags down, and its keys dead."""
+        before = {"is_active": instance.is_active}
+        instance.is_deleted, instance.is_active, instance.deleted_at = True, False, now
+        instance.save(update_fields=["is_deleted", "is_active", "deleted_at"])
+        revoke_keys_of_organization(instance.pk, now=now)
+        return before
+
+    def resume(self, instance: Any, before: Mapping[str, Any], *, actor: Actor) -> None:
+        """Put the flags back. Raises SlugTaken when another organization bears the slug by now."""
+        if _is_taken(instance):
+            raise SlugTaken(instance.pk)
+        instance.is_deleted, instance.deleted_at = False, None
+        instance.is_active = before.get("is_active", True)
+        try:
+            with transaction.atomic():
+                instance.save(update_fields=["is_deleted", "deleted_at", "is_active"])
+        except IntegrityError as error:
+            # Somebody took the slug between the look and the write; the constraint saw it.
+            raise SlugTaken(instance.pk) from error
+
+    def foresee_resume(self, instance: Any) -> str:
+        return "Another organization bears the slug by now." if _is_taken(instance) else ""
+
+    def _managed(self, ids: Collection[UUID]) -> dict[UUID, list[UUID]]:
+        rows = ManagedUser.objects.filter(organization_id__in=ids).order_by("user_id")
+        found: dict[UUID, list[UUID]] = {}
+        for organization_id, user_id in rows.values_list("organization_id", "user_id"):
+            found.setdefault(organization_id, []).append(user_id)
+        return found
+
+
+def _is_taken(organization: Any) -> bool:
+    others = Organization.objects.filter(is_deleted=False).exclude(pk=organization.pk)
+    return others.filter(slug=organization.slug).exists()
+
+
+register(OrganizationKind())

@@ -109,7 +109,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-placed_at'],
-                'indexes': [models.Index(condition=models.Q(('released_at', None)), fields=['subject_id'], name='active_hold_by_subject')],
+                'indexes': [models.Index(fields=['subject_id'], name='hold_by_subject')],
             },
         ),
         migrations.CreateModel(
@@ -125,7 +125,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-placed_at'],
-                'indexes': [models.Index(condition=models.Q(('released_at', None)), fields=['organization_id'], name='standing_pauses')],
+                'indexes': [models.Index(fields=['organization_id'], name='pause_by_organization')],
             },
         ),
     ]

@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['name', 'id'],
-                'permissions': [('teardown_organization', 'Can tear down organizations')],
+                'permissions': [('restore_organization', 'Can restore deleted organizations'), ('teardown_organization', 'Can tear down organizations')],
                 'constraints': [models.UniqueConstraint(condition=models.Q(('is_deleted', False)), fields=('slug',), name='live_slug_is_unique', violation_error_message='An organization with this slug exists.')],
             },
         ),

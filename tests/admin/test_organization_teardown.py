@@ -35,7 +35,7 @@ def test_the_page_says_what_goes_and_changes_nothing(client: Client) -> None:
     data = {"action": "teardown", "index": "0", "_selected_action": str(acme.pk)}
     for page in (client.post(LIST, data), client.get(f"{URL}?id={acme.pk}")):
         text = text_of(page)
-        assert "4 rows would be removed for ever" in text
+        assert "5 rows would be removed for ever" in text
         assert f"erin ({ids.encode(ids.USER, erin.pk)})" in text
     assert Organization.objects.filter(pk=acme.pk).exists()
     assert f"{URL}?id={acme.pk}" in text_of(client.get(f"{LIST}{acme.pk}/change/"))

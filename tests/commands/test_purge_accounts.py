@@ -92,8 +92,8 @@ def test_a_dry_run_says_what_it_would_take_and_changes_nothing() -> None:
     before = read_rows()
     assert run() == (
         0,
-        f"Would erase user {user.pk}: 1 accounts.User, 1 organizations.Membership, "
-        "1 apikeys.ApiKey\n"
+        f"Would erase user {user.pk}: 1 accounts.User, 1 apikeys.ApiKey, "
+        "1 organizations.Membership\n"
         "Would erase 1 subjects, 3 rows.\n"
         "Nothing was changed. Run it again with --execute to erase.\n",
     )
@@ -148,7 +148,7 @@ def test_execute_says_in_words_what_it_took() -> None:
     user = due_user()
     assert run("--execute") == (
         0,
-        f"Erased user {user.pk}: 1 accounts.User, 1 organizations.Membership, 1 apikeys.ApiKey\n"
+        f"Erased user {user.pk}: 1 accounts.User, 1 apikeys.ApiKey, 1 organizations.Membership\n"
         "Erased 1 subjects, 3 rows.\n",
     )
 

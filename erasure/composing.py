@@ -1,0 +1,392 @@
+"""From a graph to SQL: for each model one named query that yields, for a set of subjects, the keys
+of its rows and the subject that each row belongs to.
+
+A row that several ways reach, or several subjects of the set share, is yielded once, under the
+least of those subjects. The names (``found_3``) are common table expressions, so that a query about
+grandchildren builds on the one about their parents.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from django.core.exceptions import EmptyResultSet
+from django.db import models
+from django.db.models import BooleanField, F, Func
+
+from erasure.dialects import LIMIT, Dialect, Sql, is_spelled_alike
+from erasure.graph import Aim, Edge, Graph, Model, Touched, Way
+
+
+class Path(NamedTuple):
+    """One way to rows of a model: the relations beside it, the condition, and whose row it is.
+
+    ``repeats`` says that it may reach a row more than once.
+    """
+
+    sources: str
+    where: str
+    subject: str
+    params: tuple[Any, ...]
+    repeats: bool = False
+
+
+class AmongSubjects(Func):
+    """The condition, in a queryset of subjects, that a row is one of the set."""
+
+    output_field = BooleanField()
+    conditional = True
+
+    def __init__(self, *expressions: Any, dialect: Dialect) -> None:
+        super().__init__(*expressions)
+        self.dialect = dialect
+
+    def as_sql(self, compiler: Any, connection: Any, *args: Any, **context: Any) -> Any:
+        column, params = compiler.compile(self.source_expressions[0])
+        condition = self.dialect.among(column)
+        return condition.text, (*params, *condition.params)
+
+
+class Composer:
+    """Writes the SQL of one kind's graph. ``instances`` are the subjects' rows, which references
+    found by ``match`` ask for; ``prefix`` keeps the names of two composers apart."""
+
+    def __init__(
+        self, kind: Any, graph: Graph, dialect: Dialect, instances: Sequence[Any], prefix: str = ""
+    ) -> None:
+        self.kind, self.graph, self.dialect = kind, graph, dialect
+        self.instances = instances
+        self.names = {
+            model: f"{prefix}found_{number}"
+            for number, model in enumerate(one for many in graph.components for one in many)
+        }
+        self.prefix = prefix
+
+    # --- the rows that go ---------------------------------------------------------------------
+
+    def paths(self, model: Model, inside: Iterable[Model] = ()) -> list[Path]:
+        """Return the ways to rows of a model that go, without those from models ``inside``."""
+        inner = set(inside)
+        found: list[Path] = []
+        if model is self.graph.root:
+            key = self.key(model)
+            condition = self.dialect.among(key)
+            found.append(Path("", condition.text, key, condition.params))
+        for way in self.graph.ways[model]:
+            if not (isinstance(way, Edge) and way.parent in inner):
+                found += self.way(way)
+        return found
+
+    def way(self, way: Way) -> list[Path]:
+        return [self._along(way)] if isinstance(way, Edge) else self._aimed(way)
+
+    def _along(self, edge: Edge) -> Path:
+        column = self.dialect.column(edge.child, edge.child_field.column)
+        if self._is_direct(edge):
+            condition = self.dialect.among(column)
+            return Path("", condition.text, column, condition.params)
+        up = "pk" if edge.is_to_key else self._extra(edge.parent_field)
+        return Path(f"{self.names[edge.parent]} AS up", f"{column} = up.{up}", "up.subject", ())
+
+    def _is_direct(self, edge: Edge) -> bool:
+        """Whether the column holds the key of a subject, so that no other table is asked."""
+        root = self.graph.root
+        return edge.parent is root and edge.is_to_key and not self.graph.ways[root]
+
+    def _aimed(self, aim: Aim) -> list[Path]:
+        loose = aim.loose
+        extra = self._condition(aim.model, loose.where(self._subjects())) if loose.where else None
+        named = self._name_of_kind(aim)
+        if loose.match is not None:
+            return [self._matched(aim, one, named) for one in self.instances]
+        column = self.dialect.column(aim.model, aim.field.column)
+        key = self.graph.root._meta.pk
+        if loose.quoted:
+            pairs, condition_text = self.dialect.quoted(column)
+            path = Path(pairs.text, condition_text, "wanted.subject", pairs.params, repeats=True)
+        elif loose.to != "pk":
+            path = self._by_value(column, loose)
+        elif is_spelled_alike(aim.field, key):
+            condition = self.dialect.among(column)
+            path = Path("", condition.text, column, condition.params)
+        else:
+            pairs = self.dialect.pairs(aim.field)
+            path = Path(pairs.text, f"{column} = wanted.form", "wanted.subject", pairs.params)
+        for more in (named, extra):
+            if more:
+                path = _narrow(path, more)
+        return [path]
+
+    def _by_value(self, column: str, loose: Any) -> Path:
+        root = self.graph.root
+        target: Any = root._meta.get_field(loose.to)
+        value = f"the_subject.{self.dialect.quote(target.column)}"
+        among = self.dialect.among(self._subject_key)
+        where = [f"{column} = {value}", among.text]
+        if loose.ignore_case:
+            where[0] = f"LOWER({column}) = LOWER({value})"
+        if isinstance(target, models.CharField | models.TextField):
+            # An empty address is nobody's.
+            where.append(f"{value} <> ''")
+        table = self.dialect.quote(root._meta.db_table)
+        return Path(
+            f"{table} AS the_subject",
+            " AND ".join(where),
+            self._subject_key,
+            among.params,
+            repeats=True,
+        )
+
+    @property
+    def _subject_key(self) -> str:
+        pk: Any = self.graph.root._meta.pk
+        return f"the_subject.{self.dialect.quote(pk.column)}"
+
+    def _matched(self, aim: Aim, instance: Any, named: Sql | None) -> Path:
+        assert aim.loose.match is not None  # noqa: S101
+        mine = self.dialect.one()
+        key = self.dialect.key.get_db_prep_value(instance.pk, self.dialect.connection)
+        condition = self._condition(aim.model, aim.loose.match(instance))
+        path = Path(mine.text, condition.text, "mine.subject", (key, *condition.params))
+        return _narrow(path, named) if named else path
+
+    def _name_of_kind(self, aim: Aim) -> Sql | None:
+        if not aim.loose.kind_field:
+            return None
+        field: Any = aim.model._meta.get_field(aim.loose.kind_field)
+        column = self.dialect.column(aim.model, field.column)
+        return Sql(f"{column} = %s", (self.kind.name,))
+
+    def _subjects(self) -> models.QuerySet[Any]:
+        condition = AmongSubjects(F("pk"), dialect=self.dialect)
+        return self.graph.root._base_manager.filter(condition)
+
+    def _condition(self, model: Model, q: models.Q) -> Sql:
+        """Return a condition of the ORM's on the rows of a model, as SQL of the same table."""
+        query = model._base_manager.filter(q).order_by().values("pk").query
+        compiler = query.get_compiler(connection=self.dialect.connection)
+        try:
+            whole, whole_params = compiler.as_sql()
+        except EmptyResultSet:
+            return Sql("1 = 0")
+        tables = [alias for alias, count in query.alias_refcount.items() if count]
+        if tables == [model._meta.db_table]:
+            text, params = compiler.compile(query.where) if query.where else ("1 = 1", ())
+            return Sql(text, tuple(params))
+        return Sql(f"{self.key(model)} IN ({whole})", tuple(whole_params))
+
+    # --- named queries ------------------------------------------------------------------------
+
+    def key(self, model: Model) -> str:
+        pk: Any = model._meta.pk
+        return self.dialect.column(model, pk.column)
+
+    def named(self, models_wanted: Iterable[Model]) -> list[Sql]:
+        """Return the common table expressions of models and of all that they build on."""
+        needed = self._with_parents(models_wanted)
+        found: list[Sql] = []
+        for component in self.graph.components:
+            if needed & set(component):
+                if self.graph.is_recursive(component):
+                    found += self._walk(component)
+                else:
+                    found.append(self._named(component[0]))
+        return found
+
+    def _with_parents(self, wanted: Iterable[Model]) -> set[Model]:
+        needed: set[Model] = set()
+        front = list(wanted)
+        while front:
+            model = front.pop()
+            if model not in needed:
+                needed.add(model)
+                front += self.parents(self.graph.ways[model])
+        return needed
+
+    def parents(self, ways: Iterable[Way]) -> list[Model]:
+        """Return the models whose named queries these ways build on."""
+        return [way.parent for way in ways if isinstance(way, Edge) and not self._is_direct(way)]
+
+    def _named(self, model: Model) -> Sql:
+        body = self.body(model, self.paths(model), self._extras(model))
+        # Written out in each place, so that the planner sees through it.
+        hint = "NOT MATERIALIZED " if is_single(self.paths(model)) else ""
+        return Sql(f"{self.names[model]} AS {hint}({body.text})", body.params)
+
+    def body(self, model: Model, paths: Sequence[Path], extras: Sequence[str] = ()) -> Sql:
+        """Return the query of a model's rows over some ways: ``pk``, ``subject``, and the other
+        columns that children refer to."""
+        if not paths:
+            paths = [Path("", "1 = 0", "NULL", ())]
+        columns = [f"{self.key(model)} AS pk"]
+        columns += [f"{self.dialect.column(model, one)} AS k_{one}" for one in extras]
+        branches = [
+            f"SELECT {', '.join(columns)}, {path.subject} AS subject {self._from(model, path)}"
+            for path in paths
+        ]
+        params = tuple(one for path in paths for one in path.params)
+        if is_single(paths):
+            return Sql(branches[0], params)
+        names = ["pk", *(f"k_{one}" for one in extras), "subject"]
+        return Sql(self.dialect.once(" UNION ALL ".join(branches), names), params)
+
+    def _from(self, model: Model, path: Path) -> str:
+        table = self.dialect.quote(model._meta.db_table)
+        sources = f"{table}, {path.sources}" if path.sources else table
+        return f"FROM {sources} WHERE {path.where}"
+
+    def _extra(self, field: Any) -> str:
+        return f"k_{field.column}"
+
+    def _extras(self, model: Model) -> list[str]:
+        """Return the columns, beside the key, by which children name rows of a model."""
+        ways = [way for many in self.graph.ways.values() for way in many]
+        ways += [way for one in self.graph.touched for way in one.ways]
+        named = {
+            way.parent_field.column
+            for way in ways
+            if isinstance(way, Edge) and way.parent is model and not way.is_to_key
+        }
+        return sorted(named)
+
+    def _walk(self, component: Sequence[Model]) -> list[Sql]:
+        """Return the recursive query of models that refer to each other, or to themselves."""
+        reach = f"{self.prefix}reach_{self.names[component[0]].rpartition('_')[2]}"
+        tags = {model: number for number, model in enumerate(component)}
+        cast = self._cast(component)
+        starts: list[str] = []
+        params: list[Any] = []
+        for model, tag in tags.items():
+            for path in self.paths(model, inside=component):
+                key = cast(self.key(model))
+                starts.append(
+                    f"SELECT {tag} AS tag, {key} AS pk, {path.subject} AS subject "
+                    f"{self._from(model, path)}"
+                )
+                params += path.params
+        steps = [
+            self._edge(way, tags, cast)
+            for model in component
+            for way in self.graph.ways[model]
+            if isinstance(way, Edge) and way.parent in tags
+        ]
+        further = self._further(reach, steps)
+        walk = f"{reach}(tag, pk, subject) AS ({' UNION ALL '.join(starts)} UNION {further})"
+        if len(starts) > 1 and self.dialect.can_count_what_it_changes:
+            walk = f"{reach}(tag, pk, subject) AS (({' UNION ALL '.join(starts)}) UNION {further})"
+        return [
+            Sql(walk, tuple(params)),
+            *(Sql(self._reached(model, reach, tag, cast)) for model, tag in tags.items()),
+        ]
+
+    def _reached(self, model: Model, reach: str, tag: int, cast: Any) -> str:
+        key, table = self.key(model), self.dialect.quote(model._meta.db_table)
+        extras = self._extras(model)
+        columns = [f"{key} AS pk"]
+        columns += [f"{self.dialect.column(model, one)} AS k_{one}" for one in extras]
+        columns.append(f"{reach}.subject AS subject")
+        rows = (
+            f"SELECT {', '.join(columns)} FROM {reach}, {table} "
+            f"WHERE {reach}.tag = {tag} AND {cast(key)} = {reach}.pk"
+        )
+        names = ["pk", *(f"k_{one}" for one in extras), "subject"]
+        return f"{self.names[model]} AS ({self.dialect.once(rows, names)})"
+
+    def _edge(self, edge: Edge, tags: dict[Model, int], cast: Any) -> str:
+        child, parent = edge.child, edge.parent
+        link = f"child.{self.dialect.quote(edge.child_field.column)}"
+        child_pk: Any = child._meta.pk
+        parent_pk: Any = parent._meta.pk
+        key = cast(f"child.{self.dialect.quote(child_pk.column)}")
+        source = f"{self.dialect.quote(child._meta.db_table)} AS child"
+        above = cast(link)
+        if not edge.is_to_key:
+            target = f"parent.{self.dialect.quote(edge.parent_field.column)}"
+            table = self.dialect.quote(parent._meta.db_table)
+            source += f" JOIN {table} AS parent ON {link} = {target}"
+            above = cast(f"parent.{self.dialect.quote(parent_pk.column)}")
+        return (
+            f"SELECT {tags[parent]} AS above_tag, {above} AS above, {tags[child]} AS tag, "
+            f"{key} AS pk FROM {source}"
+        )
+
+    def _further(self, reach: str, steps: Sequence[str]) -> str:
+        one = (
+            "SELECT step.tag, step.pk, {reach}.subject FROM {reach} JOIN ({steps}) AS step "
+            "ON step.above_tag = {reach}.tag AND step.above = {reach}.pk"
+        )
+        if self.dialect.can_count_what_it_changes:
+            # PostgreSQL lets a recursive query name itself once.
+            return one.format(reach=reach, steps=" UNION ALL ".join(steps))
+        return " UNION ".join(one.format(reach=reach, steps=step) for step in steps)
+
+    def _cast(self, component: Sequence[Model]) -> Any:
+        """Return how keys of different types are made comparable; same types stay as they are."""
+        pks: list[Any] = [model._meta.pk for model in component]
+        kinds = {pk.rel_db_type(self.dialect.connection) for pk in pks}
+        return (lambda text: text) if len(kinds) == 1 else (lambda text: f"CAST({text} AS TEXT)")
+
+    # --- the rows that stay -------------------------------------------------------------------
+
+    def touched(self, touched: Touched, ways: Sequence[Way] | None = None) -> Sql:
+        """Return the query of rows that stay but are detached, anonymised or kept: those of the
+        model that go anyway are left out."""
+        return self.body(touched.model, self.touched_paths(touched, ways))
+
+    def touched_paths(self, touched: Touched, ways: Sequence[Way] | None = None) -> list[Path]:
+        paths = [path for way in ways or touched.ways for path in self.way(way)]
+        spared = self._not_gone(touched.model)
+        return [_narrow(path, spared) for path in paths]
+
+    def touched_needs(self, touched: Touched) -> list[Model]:
+        """Return the models whose named queries a touched model's query builds on."""
+        needed = self.parents(touched.ways)
+        if touched.model in self.graph.ways and not self._is_plain(touched.model):
+            needed.append(touched.model)
+        return needed
+
+    def _is_plain(self, model: Model) -> bool:
+        """Whether a row alone shows that it goes, by a column that holds the subject's key."""
+        paths = self.paths(model)
+        return all(
+            not path.sources and path.where == self.dialect.among(path.subject).text
+            for path in paths
+        )
+
+    def _not_gone(self, model: Model) -> Sql:
+        if model not in self.graph.ways:
+            return Sql("1 = 1")
+        if not self._is_plain(model):
+            gone = self.names[model]
+            return Sql(
+                f"NOT EXISTS (SELECT 1 FROM {gone} AS gone WHERE gone.pk = {self.key(model)})"
+            )
+        conditions = [
+            f"({path.subject} IS NULL OR NOT ({path.where}))" for path in self.paths(model)
+        ]
+        params = tuple(one for path in self.paths(model) for one in path.params)
+        return Sql(" AND ".join(conditions), params)
+
+    # --- counting -----------------------------------------------------------------------------
+
+    def limited(self, model: Model, paths: Sequence[Path]) -> Sql:
+        """Return the query of a model's keys over some ways, of each no more than a limit."""
+        branches = [
+            f"SELECT pk FROM (SELECT {self.key(model)} AS pk {self._from(model, path)} LIMIT %s)"
+            f" AS way_{number}"
+            for number, path in enumerate(paths)
+        ]
+        params = tuple(one for path in paths for one in (*path.params, LIMIT))
+        return Sql(" UNION ".join(branches), params)
+
+
+def is_single(paths: Sequence[Path]) -> bool:
+    """Whether no row is reached twice."""
+    return len(paths) == 1 and not paths[0].repeats
+
+
+def _narrow(path: Path, more: Sql) -> Path:
+    if more.text == "1 = 1":
+        return path
+    return path._replace(
+        where=f"{path.where} AND ({more.text})", params=(*path.params, *more.params)
+    )

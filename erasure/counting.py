@@ -1,0 +1,133 @@
+"""How many rows an erasure would remove, detach, anonymise and keep, in one query."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+from uuid import UUID
+
+from django.db import connection
+
+from erasure.closure import Closure, Step, closure_of
+from erasure.composing import Composer
+from erasure.dialects import LIMIT, Slot, Sql, Subjects
+from erasure.indexes import is_indexed
+from erasure.policies import Keep
+
+
+@dataclass
+class Counted:
+    """Rows by model label, without those that are none. ``kept`` has None where nobody counted."""
+
+    removed: dict[str, int] = field(default_factory=dict)
+    detached: dict[str, int] = field(default_factory=dict)
+    anonymised: dict[str, int] = field(default_factory=dict)
+    kept: list[tuple[str, Keep, int | None]] = field(default_factory=list)
+    capped: bool = False
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The rows of one step for the subjects of one kind."""
+
+    step: Step
+    query: Sql
+    subjects: Subjects
+
+
+def count_rows(family: Mapping[str, Sequence[UUID]], *, cap: int | None = None) -> Counted:
+    """Count what belongs to the subjects of ``family``, which maps kinds to ids, together.
+
+    A row that belongs to several of them is counted once. With ``cap`` no count goes beyond it.
+    """
+    ctes: list[tuple[Sql, Subjects]] = []
+    parts: dict[tuple[str, Any], list[_Part]] = {}
+    uncounted: list[Step] = []
+    for number, (kind, ids) in enumerate(family.items()):
+        closure = closure_of(kind)
+        dialect = closure.dialect()
+        composer = closure.composer(dialect, ids, prefix=f"k{number}_")
+        subjects = Subjects(closure.kind, ids, dialect)
+        countable = [step for step in closure.keeps if _is_countable(step)]
+        uncounted += [step for step in closure.keeps if step not in countable]
+        steps = [*closure.steps, *countable]
+        ctes += [(cte, subjects) for cte in closure.needed(composer, steps)]
+        for step in steps:
+            key = (step.label, step.fate if step.outcome == "kept" else step.outcome)
+            query = _keys(closure, composer, step, cap)
+            parts.setdefault(key, []).append(_Part(step, query, subjects))
+    groups = sorted(parts.values(), key=lambda group: group[0].step.rank)
+    return _sort(_count(ctes, groups, cap), groups, uncounted, cap)
+
+
+def _keys(closure: Closure, composer: Composer, step: Step, cap: int | None) -> Sql:
+    """Return the query of a step's keys."""
+    if cap is None:
+        body = closure.body(composer, step)
+        return Sql(f"SELECT pk FROM ({body.text}) AS s", body.params)
+    if step.touched is not None:
+        return composer.limited(step.model, composer.touched_paths(step.touched))
+    if closure.is_recursive(step.model):
+        name = composer.names[step.model]
+        return Sql(f"SELECT pk FROM (SELECT pk FROM {name} LIMIT %s) AS s", (LIMIT,))
+    return composer.limited(step.model, composer.paths(step.model))
+
+
+def _count(
+    ctes: Sequence[tuple[Sql, Subjects]], groups: Sequence[Sequence[_Part]], cap: int | None
+) -> list[int]:
+    columns: list[str] = []
+    params: list[Any] = []
+
+    def fill(values: Sequence[Any], subjects: Subjects) -> None:
+        for one in values:
+            if one is LIMIT:
+                params.append(cast(int, cap) + 1)
+            else:
+                is_slot = isinstance(one, Slot)
+                params.append(subjects.dialect.fill(one, subjects) if is_slot else one)
+
+    for cte, subjects in ctes:
+        fill(cte.params, subjects)
+    for group in groups:
+        # One after the other: UNION gives a row once, whichever subject it belongs to.
+        queries = " UNION ".join(part.query.text for part in group)
+        columns.append(f"(SELECT COUNT(*) FROM ({queries}) AS counted)")
+        for part in group:
+            fill(part.query.params, part.subjects)
+    named = ", ".join(cte.text for cte, _ in ctes)
+    start = f"WITH RECURSIVE {named} " if named else ""
+    with connection.cursor() as cursor:
+        cursor.execute(f"{start}SELECT {', '.join(columns)}", params)
+        return list(cursor.fetchone())
+
+
+def _sort(
+    counts: Sequence[int],
+    groups: Sequence[Sequence[_Part]],
+    uncounted: Sequence[Step],
+    cap: int | None,
+) -> Counted:
+    found = Counted()
+    for count, group in zip(counts, groups, strict=True):
+        step = group[0].step
+        rows = count
+        if cap is not None and count > cap:
+            rows, found.capped = cap, True
+        if isinstance(step.fate, Keep):
+            found.kept.append((step.label, step.fate, rows))
+        elif rows:
+            part: dict[str, int] = getattr(found, step.outcome)
+            part[step.label] = part.get(step.label, 0) + rows
+    known = {(label, fate) for label, fate, _ in found.kept}
+    for step in uncounted:
+        if isinstance(step.fate, Keep) and (step.label, step.fate) not in known:
+            known.add((step.label, step.fate))
+            found.kept.append((step.label, step.fate, None))
+    found.kept.sort(key=lambda one: (one[0], one[1].because))
+    return found
+
+
+def _is_countable(step: Step) -> bool:
+    """Whether kept rows are found by an index on each of the columns that lead to them."""
+    ways = step.touched.ways if step.touched else ()
+    return all(is_indexed(step.model, way) for way in ways)

@@ -1,0 +1,189 @@
+"""How PostgreSQL and SQLite say the same thing about a set of subjects."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import models
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of a value that is known when a statement runs."""
+
+    name: str
+    field: Any = None
+
+
+KEYS = Slot("keys")
+
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+LIMIT = Slot("limit")
+
+
+class Sql(NamedTuple):
+    """A piece of SQL with its parameters, slots among them."""
+
+    text: str
+    params: tuple[Any, ...] = ()
+
+
+class Dialect:
+    """What differs between databases. ``key`` is the primary key of the subjects' model."""
+
+    can_count_what_it_changes = False
+
+    def __init__(self, connection: Any, key: Any) -> None:
+        self.connection = connection
+        self.key = plain_field(key)
+
+    def quote(self, name: str) -> str:
+        return str(self.connection.ops.quote_name(name))
+
+    def column(self, model: type[models.Model], column: str) -> str:
+        return f"{self.quote(model._meta.db_table)}.{self.quote(column)}"
+
+    def among(self, expression: str) -> Sql:
+        """Return the condition that an expression is the key of one of the subjects."""
+        raise NotImplementedError
+
+    def pairs(self, field: Any) -> Sql:
+        """Return the relation ``wanted(subject, form)``: each subject's key, and how a column such
+        as ``field`` spells it; without one, the subject's id in plain text."""
+        raise NotImplementedError
+
+    def quoted(self, column: str) -> tuple[Sql, str]:
+        """Return the relation ``wanted(subject, form)``, and the condition that a text or document
+        quotes the form somewhere."""
+        raise NotImplementedError
+
+    def one(self) -> Sql:
+        """Return the relation ``mine(subject)`` that holds one subject's key."""
+        raise NotImplementedError
+
+    def once(self, union: str, columns: Sequence[str]) -> str:
+        """Return a query that gives each row of a union once, with the least of its subjects."""
+        raise NotImplementedError
+
+    def fill(self, slot: Slot, subjects: "Subjects") -> Any:
+        raise NotImplementedError
+
+
+class PostgreSQL(Dialect):
+    can_count_what_it_changes = True
+
+    def among(self, expression: str) -> Sql:
+        return Sql(f"{expression} = ANY(%s::{self._type(self.key)}[])", (KEYS,))
+
+    def pairs(self, field: Any) -> Sql:
+        form = "text" if field is None else self._type(plain_field(field))
+        types = f"%s::{self._type(self.key)}[], %s::{form}[]"
+        return Sql(f"unnest({types}) AS wanted(subject, form)", (KEYS, Slot("forms", field)))
+
+    def quoted(self, column: str) -> tuple[Sql, str]:
+        pairs = self.pairs(None)
+        # Each row is searched once, however many subjects there are.
+        ids = f"LATERAL regexp_matches({column}::text, '{_UUID}', 'g') AS quoted(id)"
+        return pairs._replace(text=f"{ids}, {pairs.text}"), "wanted.form = quoted.id[1]"
+
+    def one(self) -> Sql:
+        return Sql(f"(SELECT %s::{self._type(self.key)} AS subject) AS mine")
+
+    def once(self, union: str, columns: Sequence[str]) -> str:
+        listed = ", ".join(columns)
+        return f"SELECT DISTINCT ON (pk) {listed} FROM ({union}) AS ways ORDER BY pk, subject"
+
+    def fill(self, slot: Slot, subjects: "Subjects") -> Any:
+        return subjects.keys if slot is KEYS else subjects.forms(slot.field)
+
+    def _type(self, field: Any) -> str:
+        found = str(field.rel_db_type(self.connection))
+        # A cast to a shorter type would cut a value short.
+        return "text" if found.startswith(("varchar", "char")) else found
+
+
+class SQLite(Dialect):
+    def among(self, expression: str) -> Sql:
+        return Sql(f"{expression} IN (SELECT value FROM json_each(%s))", (KEYS,))
+
+    def pairs(self, field: Any) -> Sql:
+        halves = "json_extract(value, '$[0]') AS subject, json_extract(value, '$[1]') AS form"
+        return Sql(
+            f"(SELECT {halves} FROM json_each(%s)) AS wanted",
+            (Slot("pairs", field),),
+        )
+
+    def quoted(self, column: str) -> tuple[Sql, str]:
+        return self.pairs(None), f"instr({column}, wanted.form) > 0"
+
+    def one(self) -> Sql:
+        return Sql("(SELECT %s AS subject) AS mine")
+
+    def once(self, union: str, columns: Sequence[str]) -> str:
+        others = [name for name in columns if name not in ("pk", "subject")]
+        listed = ", ".join(["pk", *others, "min(subject) AS subject"])
+        return f"SELECT {listed} FROM ({union}) AS ways GROUP BY pk"
+
+    def fill(self, slot: Slot, subjects: "Subjects") -> Any:
+        if slot is KEYS:
+            return json.dumps(subjects.keys)
+        return json.dumps(list(zip(subjects.keys, subjects.forms(slot.field), strict=True)))
+
+
+class Subjects:
+    """A set of subjects as one database spells their keys."""
+
+    def __init__(self, kind: Any, ids: Sequence[UUID], dialect: Dialect) -> None:
+        self.kind, self.ids, self.dialect = kind, list(ids), dialect
+
+    @cached_property
+    def keys(self) -> list[Any]:
+        return [self._spell(self.dialect.key, self.kind.pk_of(one)) for one in self.ids]
+
+    @cached_property
+    def by_key(self) -> dict[Any, UUID]:
+        """The subjects' ids by what the database returns for their keys."""
+        return dict(zip(self.keys, self.ids, strict=True))
+
+    def forms(self, field: Any) -> list[Any]:
+        """Return how a column spells each subject; without one, the ids in plain text."""
+        if field is None:
+            return [str(one) for one in self.ids]
+        field = plain_field(field)
+        if isinstance(field, models.UUIDField):
+            return [self._spell(field, one) for one in self.ids]
+        keys = [self.kind.pk_of(one) for one in self.ids]
+        if isinstance(field, models.CharField | models.TextField):
+            keys = [str(key) for key in keys]
+        return [self._spell(field, key) for key in keys]
+
+    def _spell(self, field: Any, value: Any) -> Any:
+        return field.get_db_prep_value(value, self.dialect.connection)
+
+
+def dialect_of(connection: Any, key: Any) -> Dialect:
+    """Return the dialect of a connection; NotImplementedError for a database that is not ours."""
+    kinds: dict[str, type[Dialect]] = {"postgresql": PostgreSQL, "sqlite": SQLite}
+    try:
+        return kinds[connection.vendor](connection, key)
+    except KeyError:
+        raise NotImplementedError(f"erasure does not speak {connection.vendor}") from None
+
+
+def plain_field(field: Any) -> Any:
+    """Return the field that stores a value, at the end of a chain of keys that are keys."""
+    while field.is_relation:
+        field = field.target_field
+    return field
+
+
+def is_spelled_alike(field: Any, key: Any) -> bool:
+    """Whether a column holds a subject's key in the very form of the subject's own column."""
+    field, key = plain_field(field), plain_field(key)
+    for kind in (models.UUIDField, models.IntegerField, models.CharField | models.TextField):
+        if isinstance(key, kind):
+            return isinstance(field, kind)
+    return bool(type(field) is type(key))

@@ -1,0 +1,120 @@
+"""What happens to the tables of this room and of the audit log, which outlive what they are about.
+
+They name subjects, staff and whoever asked by opaque ids. Such an id leads nowhere once its row is
+gone.
+"""
+
+from erasure.policies import DELETE, Anonymise, Keep, Loose, policy
+
+ACCOUNTABILITY = Keep(
+    "Shows that, when and at whose wish the data was erased. Of a person an opaque id is left.",
+    basis="Art. 5(2) and Art. 17(3)(b) GDPR",
+    retention=None,
+)
+ERASED = "Erased with its subject."
+FREE_TEXT = "Staff wrote it in their own words, and may have named somebody."
+
+policy(
+    "audit.AuditEvent",
+    loose=[
+        Loose("subject_id", kind="*", kind_field="subject_kind", fate=ACCOUNTABILITY),
+        Loose("actor_id", kind="*", kind_field="actor_kind", fate=ACCOUNTABILITY),
+        Loose("organization_id", kind="*", fate=ACCOUNTABILITY),
+    ],
+    opaque=["id", "at", "action", "outcome", "credential_id", "channel", "request_id"],
+    harmless={"facts": "Written by services alone: ids, counts and codes, nothing that was typed."},
+)
+policy(
+    "audit.EventDetail",
+    loose=[Loose("person_id", kind="*", fate=DELETE)],
+    personal=["value"],
+    opaque=["id", "event_id", "field"],
+)
+policy(
+    "erasure.DeletionRequest",
+    loose=[
+        Loose("subject_id", kind="*", kind_field="subject_kind", fate=ACCOUNTABILITY),
+        Loose("requested_by_id", kind="*", kind_field="requested_by_kind", fate=ACCOUNTABILITY),
+        Loose("organization_id", kind="*", fate=ACCOUNTABILITY),
+    ],
+    secret=["status_digest"],
+    opaque=[
+        "id",
+        "state",
+        "generation",
+        "channel",
+        "request_id",
+        "requested_at",
+        "due_at",
+        "finished_at",
+        "lease_until",
+        "lease_token",
+        "attempts",
+        "retry_at",
+        "last_error",
+        "cause_id",
+        "reference",
+        "plan_id",
+        "warned_at",
+        "signature",
+        "statement",
+    ],
+    harmless={
+        "before": "Flags of the account, and ids; emptied by the erasure.",
+        "planned": "Counts, codes and ids.",
+        "cursor": "Keys of rows that are gone.",
+        "counts": "Numbers of rows, by model.",
+        "told": "Channels and times, no addresses.",
+    },
+)
+policy(
+    "erasure.LegalHold",
+    loose=[
+        Loose(
+            "subject_id",
+            kind="*",
+            kind_field="subject_kind",
+            fate=Anonymise({"reason": ERASED}, FREE_TEXT),
+        ),
+        Loose("placed_by_id", kind="*", fate=ACCOUNTABILITY),
+        Loose("released_by_id", kind="*", fate=ACCOUNTABILITY),
+    ],
+    personal=["reason"],
+    opaque=["id", "placed_at", "review_at", "released_at"],
+)
+policy(
+    "erasure.Pause",
+    loose=[
+        Loose("organization_id", kind="*", fate=Anonymise({"reason": ERASED}, FREE_TEXT)),
+        Loose("placed_by_id", kind="*", fate=ACCOUNTABILITY),
+        Loose("released_by_id", kind="*", fate=ACCOUNTABILITY),
+    ],
+    personal=["reason"],
+    opaque=["id", "placed_at", "released_at"],
+)
+policy(
+    "erasure.BulkErasure",
+    loose=[
+        Loose("subjects", kind="*", fate=ACCOUNTABILITY, quoted=True),
+        Loose("proposed_by_id", kind="*", fate=ACCOUNTABILITY),
+        Loose("decided_by_id", kind="*", fate=ACCOUNTABILITY),
+    ],
+    opaque=["id", "state", "reference", "size", "proposed_at", "decided_at"],
+)
+policy(
+    "erasure.Statement",
+    opaque=["digest", "first_used_at"],
+    harmless={"content": "The wording of rules, the same for everybody."},
+    nobody="It quotes the rules in force and no person.",
+)
+policy(
+    "erasure.Heartbeat",
+    opaque=["name", "at"],
+    harmless={"facts": "Numbers of what a job did."},
+    nobody="It is about a recurring job.",
+)
+policy(
+    "erasure.LedgerMark",
+    opaque=["ledger", "position", "at"],
+    nobody="It says how far this database has read the ledger.",
+)
