@@ -13,8 +13,10 @@ from django.core.exceptions import EmptyResultSet
 from django.db import models
 from django.db.models import BooleanField, F, Func
 
+from erasure.circles import walk
 from erasure.dialects import LIMIT, Dialect, Sql, is_spelled_alike
 from erasure.graph import Aim, Edge, Graph, Model, Touched, Way
+from erasure.policies import Anonymise
 
 
 class Path(NamedTuple):
@@ -187,7 +189,7 @@ class Composer:
         for component in self.graph.components:
             if needed & set(component):
                 if self.graph.is_recursive(component):
-                    found += self._walk(component)
+                    found += walk(self, component)
                 else:
                     found.append(self._named(component[0]))
         return found
@@ -207,32 +209,38 @@ class Composer:
         return [way.parent for way in ways if isinstance(way, Edge) and not self._is_direct(way)]
 
     def _named(self, model: Model) -> Sql:
-        body = self.body(model, self.paths(model), self._extras(model))
+        body = self.body(model, self.paths(model))
         # Written out in each place, so that the planner sees through it.
         hint = "NOT MATERIALIZED " if is_single(self.paths(model)) else ""
         return Sql(f"{self.names[model]} AS {hint}({body.text})", body.params)
 
-    def body(self, model: Model, paths: Sequence[Path], extras: Sequence[str] = ()) -> Sql:
+    def body(self, model: Model, paths: Sequence[Path]) -> Sql:
         """Return the query of a model's rows over some ways: ``pk``, ``subject``, and the other
         columns that children refer to."""
         if not paths:
             paths = [Path("", "1 = 0", "NULL", ())]
+        columns, names = self.columns(model)
+        branches: list[str] = []
+        params: list[Any] = []
+        for path in paths:
+            rows = self.from_(model, path)
+            branches.append(f"SELECT {', '.join(columns)}, {path.subject} AS subject {rows.text}")
+            params += rows.params
+        if is_single(paths):
+            return Sql(branches[0], tuple(params))
+        return Sql(self.dialect.once(" UNION ALL ".join(branches), names), tuple(params))
+
+    def columns(self, model: Model) -> tuple[list[str], list[str]]:
+        """Return the columns of a model's named query but for the subject, and all their names."""
+        extras = self._extras(model)
         columns = [f"{self.key(model)} AS pk"]
         columns += [f"{self.dialect.column(model, one)} AS k_{one}" for one in extras]
-        branches = [
-            f"SELECT {', '.join(columns)}, {path.subject} AS subject {self._from(model, path)}"
-            for path in paths
-        ]
-        params = tuple(one for path in paths for one in path.params)
-        if is_single(paths):
-            return Sql(branches[0], params)
-        names = ["pk", *(f"k_{one}" for one in extras), "subject"]
-        return Sql(self.dialect.once(" UNION ALL ".join(branches), names), params)
+        return columns, ["pk", *(f"k_{one}" for one in extras), "subject"]
 
-    def _from(self, model: Model, path: Path) -> str:
+    def from_(self, model: Model, path: Path) -> Sql:
         table = self.dialect.quote(model._meta.db_table)
         sources = f"{table}, {path.sources}" if path.sources else table
-        return f"FROM {sources} WHERE {path.where}"
+        return Sql(f"FROM {sources} WHERE {path.where}", path.params)
 
     def _extra(self, field: Any) -> str:
         return f"k_{field.column}"
@@ -248,83 +256,6 @@ class Composer:
         }
         return sorted(named)
 
-    def _walk(self, component: Sequence[Model]) -> list[Sql]:
-        """Return the recursive query of models that refer to each other, or to themselves."""
-        reach = f"{self.prefix}reach_{self.names[component[0]].rpartition('_')[2]}"
-        tags = {model: number for number, model in enumerate(component)}
-        cast = self._cast(component)
-        starts: list[str] = []
-        params: list[Any] = []
-        for model, tag in tags.items():
-            for path in self.paths(model, inside=component):
-                key = cast(self.key(model))
-                starts.append(
-                    f"SELECT {tag} AS tag, {key} AS pk, {path.subject} AS subject "
-                    f"{self._from(model, path)}"
-                )
-                params += path.params
-        steps = [
-            self._edge(way, tags, cast)
-            for model in component
-            for way in self.graph.ways[model]
-            if isinstance(way, Edge) and way.parent in tags
-        ]
-        further = self._further(reach, steps)
-        walk = f"{reach}(tag, pk, subject) AS ({' UNION ALL '.join(starts)} UNION {further})"
-        if len(starts) > 1 and self.dialect.can_count_what_it_changes:
-            walk = f"{reach}(tag, pk, subject) AS (({' UNION ALL '.join(starts)}) UNION {further})"
-        return [
-            Sql(walk, tuple(params)),
-            *(Sql(self._reached(model, reach, tag, cast)) for model, tag in tags.items()),
-        ]
-
-    def _reached(self, model: Model, reach: str, tag: int, cast: Any) -> str:
-        key, table = self.key(model), self.dialect.quote(model._meta.db_table)
-        extras = self._extras(model)
-        columns = [f"{key} AS pk"]
-        columns += [f"{self.dialect.column(model, one)} AS k_{one}" for one in extras]
-        columns.append(f"{reach}.subject AS subject")
-        rows = (
-            f"SELECT {', '.join(columns)} FROM {reach}, {table} "
-            f"WHERE {reach}.tag = {tag} AND {cast(key)} = {reach}.pk"
-        )
-        names = ["pk", *(f"k_{one}" for one in extras), "subject"]
-        return f"{self.names[model]} AS ({self.dialect.once(rows, names)})"
-
-    def _edge(self, edge: Edge, tags: dict[Model, int], cast: Any) -> str:
-        child, parent = edge.child, edge.parent
-        link = f"child.{self.dialect.quote(edge.child_field.column)}"
-        child_pk: Any = child._meta.pk
-        parent_pk: Any = parent._meta.pk
-        key = cast(f"child.{self.dialect.quote(child_pk.column)}")
-        source = f"{self.dialect.quote(child._meta.db_table)} AS child"
-        above = cast(link)
-        if not edge.is_to_key:
-            target = f"parent.{self.dialect.quote(edge.parent_field.column)}"
-            table = self.dialect.quote(parent._meta.db_table)
-            source += f" JOIN {table} AS parent ON {link} = {target}"
-            above = cast(f"parent.{self.dialect.quote(parent_pk.column)}")
-        return (
-            f"SELECT {tags[parent]} AS above_tag, {above} AS above, {tags[child]} AS tag, "
-            f"{key} AS pk FROM {source}"
-        )
-
-    def _further(self, reach: str, steps: Sequence[str]) -> str:
-        one = (
-            "SELECT step.tag, step.pk, {reach}.subject FROM {reach} JOIN ({steps}) AS step "
-            "ON step.above_tag = {reach}.tag AND step.above = {reach}.pk"
-        )
-        if self.dialect.can_count_what_it_changes:
-            # PostgreSQL lets a recursive query name itself once.
-            return one.format(reach=reach, steps=" UNION ALL ".join(steps))
-        return " UNION ".join(one.format(reach=reach, steps=step) for step in steps)
-
-    def _cast(self, component: Sequence[Model]) -> Any:
-        """Return how keys of different types are made comparable; same types stay as they are."""
-        pks: list[Any] = [model._meta.pk for model in component]
-        kinds = {pk.rel_db_type(self.dialect.connection) for pk in pks}
-        return (lambda text: text) if len(kinds) == 1 else (lambda text: f"CAST({text} AS TEXT)")
-
     # --- the rows that stay -------------------------------------------------------------------
 
     def touched(self, touched: Touched, ways: Sequence[Way] | None = None) -> Sql:
@@ -333,9 +264,30 @@ class Composer:
         return self.body(touched.model, self.touched_paths(touched, ways))
 
     def touched_paths(self, touched: Touched, ways: Sequence[Way] | None = None) -> list[Path]:
-        paths = [path for way in ways or touched.ways for path in self.way(way)]
         spared = self._not_gone(touched.model)
-        return [_narrow(path, spared) for path in paths]
+        found: list[Path] = []
+        for way in ways or touched.ways:
+            paths = [_narrow(path, spared) for path in self.way(way)]
+            if isinstance(way, Aim) and isinstance(touched.fate, Anonymise):
+                paths = [_narrow(path, self._unlike(touched)) for path in paths]
+            found += paths
+        return found
+
+    def _unlike(self, touched: Touched) -> Sql:
+        """Return the condition that a row does not hold the new values yet: nothing is done, nor
+        counted, twice."""
+        assert isinstance(touched.fate, Anonymise)  # noqa: S101
+        conditions: list[str] = []
+        params: list[Any] = []
+        for name, value in touched.fate.values.items():
+            field: Any = touched.model._meta.get_field(name)
+            column = self.dialect.column(touched.model, field.column)
+            if value is None:
+                conditions.append(f"{column} IS NOT NULL")
+                continue
+            conditions.append(self.dialect.differs(column))
+            params.append(field.get_db_prep_save(value, self.dialect.connection))
+        return Sql(" OR ".join(conditions) or "1 = 1", tuple(params))
 
     def touched_needs(self, touched: Touched) -> list[Model]:
         """Return the models whose named queries a touched model's query builds on."""
@@ -371,8 +323,8 @@ class Composer:
     def limited(self, model: Model, paths: Sequence[Path]) -> Sql:
         """Return the query of a model's keys over some ways, of each no more than a limit."""
         branches = [
-            f"SELECT pk FROM (SELECT {self.key(model)} AS pk {self._from(model, path)} LIMIT %s)"
-            f" AS way_{number}"
+            f"SELECT pk FROM (SELECT {self.key(model)} AS pk {self.from_(model, path).text} "
+            f"LIMIT %s) AS way_{number}"
             for number, path in enumerate(paths)
         ]
         params = tuple(one for path in paths for one in (*path.params, LIMIT))

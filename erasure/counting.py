@@ -44,9 +44,8 @@ def count_rows(family: Mapping[str, Sequence[UUID]], *, cap: int | None = None) 
     uncounted: list[Step] = []
     for number, (kind, ids) in enumerate(family.items()):
         closure = closure_of(kind)
-        dialect = closure.dialect()
-        composer = closure.composer(dialect, ids, prefix=f"k{number}_")
-        subjects = Subjects(closure.kind, ids, dialect)
+        subjects = closure.subjects(ids)
+        composer = closure.composer(subjects, prefix=f"k{number}_")
         countable = [step for step in closure.keeps if _is_countable(step)]
         uncounted += [step for step in closure.keeps if step not in countable]
         steps = [*closure.steps, *countable]

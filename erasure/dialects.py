@@ -50,6 +50,11 @@ class Dialect:
         """Return the condition that an expression is the key of one of the subjects."""
         raise NotImplementedError
 
+    def among_values(self, expression: str, field: Any, values: Sequence[Any]) -> Sql:
+        """Return the condition that an expression is one of some values, as the database gave
+        them."""
+        raise NotImplementedError
+
     def pairs(self, field: Any) -> Sql:
         """Return the relation ``wanted(subject, form)``: each subject's key, and how a column such
         as ``field`` spells it; without one, the subject's id in plain text."""
@@ -62,6 +67,10 @@ class Dialect:
 
     def one(self) -> Sql:
         """Return the relation ``mine(subject)`` that holds one subject's key."""
+        raise NotImplementedError
+
+    def differs(self, expression: str) -> str:
+        """Return the condition that an expression is not a value, NULL being a value too."""
         raise NotImplementedError
 
     def once(self, union: str, columns: Sequence[str]) -> str:
@@ -78,6 +87,9 @@ class PostgreSQL(Dialect):
     def among(self, expression: str) -> Sql:
         return Sql(f"{expression} = ANY(%s::{self._type(self.key)}[])", (KEYS,))
 
+    def among_values(self, expression: str, field: Any, values: Sequence[Any]) -> Sql:
+        return Sql(f"{expression} = ANY(%s::{self._type(plain_field(field))}[])", (list(values),))
+
     def pairs(self, field: Any) -> Sql:
         form = "text" if field is None else self._type(plain_field(field))
         types = f"%s::{self._type(self.key)}[], %s::{form}[]"
@@ -91,6 +103,9 @@ class PostgreSQL(Dialect):
 
     def one(self) -> Sql:
         return Sql(f"(SELECT %s::{self._type(self.key)} AS subject) AS mine")
+
+    def differs(self, expression: str) -> str:
+        return f"{expression} IS DISTINCT FROM %s"
 
     def once(self, union: str, columns: Sequence[str]) -> str:
         listed = ", ".join(columns)
@@ -109,6 +124,10 @@ class SQLite(Dialect):
     def among(self, expression: str) -> Sql:
         return Sql(f"{expression} IN (SELECT value FROM json_each(%s))", (KEYS,))
 
+    def among_values(self, expression: str, field: Any, values: Sequence[Any]) -> Sql:
+        listed = json.dumps(list(values))
+        return Sql(f"{expression} IN (SELECT value FROM json_each(%s))", (listed,))
+
     def pairs(self, field: Any) -> Sql:
         halves = "json_extract(value, '$[0]') AS subject, json_extract(value, '$[1]') AS form"
         return Sql(
@@ -121,6 +140,9 @@ class SQLite(Dialect):
 
     def one(self) -> Sql:
         return Sql("(SELECT %s AS subject) AS mine")
+
+    def differs(self, expression: str) -> str:
+        return f"{expression} IS NOT %s"
 
     def once(self, union: str, columns: Sequence[str]) -> str:
         others = [name for name in columns if name not in ("pk", "subject")]

@@ -7,7 +7,7 @@ of that fate to the subject.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import models
 
@@ -27,6 +27,8 @@ class Edge:
     parent: Model
     parent_field: Any
 
+    is_matched: ClassVar[bool] = False
+
     @property
     def is_to_key(self) -> bool:
         return bool(self.parent_field.primary_key)
@@ -39,6 +41,11 @@ class Aim:
     model: Model
     field: Any
     loose: Loose
+
+    @property
+    def is_matched(self) -> bool:
+        """Whether finding the rows asks for the subjects' instances."""
+        return self.loose.match is not None
 
 
 Way = Edge | Aim
@@ -195,5 +202,6 @@ def _sort(ways: Mapping[Model, list[Way]]) -> list[list[Model]]:
             del stack[start:]
 
     for model in ways:
-        visit(model)
+        if model not in index:
+            visit(model)
     return components

@@ -1,0 +1,212 @@
+"""The statements that delete and overwrite, for a whole set of subjects at once."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import connection
+
+from erasure.composing import Composer, is_single
+from erasure.dialects import Sql, Subjects
+from erasure.graph import Edge, Model, Touched
+from erasure.policies import Anonymise
+from erasure.running import join, run, with_
+
+if TYPE_CHECKING:
+    from erasure.closure import Closure, Step
+
+BySubject = dict["Step", dict[UUID, int]]
+
+
+def carry_out(closure: "Closure", steps: Sequence["Step"], subjects: Subjects) -> BySubject:
+    """Do some steps, in their order, and return how many rows each took of each subject."""
+    lock_parents(closure, subjects)
+    if subjects.dialect.can_count_what_it_changes:
+        return _in_one_statement(closure, steps, subjects)
+    return _counted_before(closure, steps, subjects)
+
+
+def lock_parents(closure: "Closure", subjects: Subjects) -> None:
+    """Lock the rows, beside the subjects' own, on which others hang: a child that a stranger adds
+    meanwhile waits, instead of going uncounted with its parent."""
+    if not subjects.dialect.can_count_what_it_changes:
+        return  # SQLite has one writer.
+    parents = closure.parents
+    composer = closure.composer(subjects) if parents else None
+    for model in parents:
+        assert composer is not None  # noqa: S101
+        key, table = composer.key(model), subjects.dialect.quote(model._meta.db_table)
+        text = (
+            f"SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {key} IN "
+            f"(SELECT pk FROM {composer.names[model]}) ORDER BY {key} FOR UPDATE) AS held"
+        )
+        run(with_(composer.named([model]), Sql(text)), subjects)
+
+
+def _in_one_statement(closure: "Closure", steps: Sequence["Step"], subjects: Subjects) -> BySubject:
+    """Send one statement for as many steps as possible, each counting what it changes. All parts
+    of it see the rows as they were when it began, and the cascades come after all of them."""
+    composer = closure.composer(subjects)
+    done: BySubject = {}
+    for together in _batches(steps):
+        changes, results = [], []
+        for step in together:
+            change = _change(closure, composer, step)
+            name = f"done_{step.number}"
+            changes.append(Sql(f"{name} AS ({change.text})", change.params))
+            counted = f"SELECT {step.number}, subject, COUNT(*) FROM {name} GROUP BY subject"
+            results.append(Sql(counted))
+        ctes = [*closure.needed(composer, together), *changes]
+        rows = run(with_(ctes, join(" UNION ALL ", results)), subjects)
+        done.update(closure.by_subject(together, rows, subjects))
+    return done
+
+
+def _counted_before(closure: "Closure", steps: Sequence["Step"], subjects: Subjects) -> BySubject:
+    """Count everything in one query, then change what there is. For a database with one writer,
+    where nothing comes in between."""
+    counted = closure.count_steps(steps, subjects.ids)
+    composer = closure.composer(subjects)
+    keys = {
+        model: _keys(composer, model, subjects)
+        for circle in closure.graph.components
+        if len(circle) > 1
+        for model in circle
+    }
+    for step in steps:
+        if step not in counted:
+            continue
+        if step.touched is None and step.model in keys:
+            # The first delete of a circle cuts the way to the others.
+            delete_by_key(composer, {step.model: keys[step.model]})
+        else:
+            run(with_(closure.needed(composer, [step]), _change(closure, composer, step)), subjects)
+    return counted
+
+
+def delete_by_key(composer: Composer, keys: Mapping[Model, Sequence[Any]]) -> dict[Model, int]:
+    """Delete rows by their keys, of several models together; return how many there were."""
+    dialect = composer.dialect
+    parts = [
+        (model, dialect.among_values(composer.key(model), model._meta.pk, known))
+        for model, known in keys.items()
+        if known
+    ]
+    if not parts:
+        return {}
+    deletions = [
+        Sql(
+            f"DELETE FROM {dialect.quote(model._meta.db_table)} WHERE {condition.text}",
+            condition.params,
+        )
+        for model, condition in parts
+    ]
+    with connection.cursor() as cursor:
+        if not dialect.can_count_what_it_changes:
+            for deletion in deletions:
+                cursor.execute(deletion.text, deletion.params)
+            # Its own count leaves out what a cascade took on the way.
+            return {model: len(keys[model]) for model, _ in parts}
+        named = [
+            Sql(f"done_{number} AS ({deletion.text} RETURNING 1)", deletion.params)
+            for number, deletion in enumerate(deletions)
+        ]
+        counts = ", ".join(f"(SELECT COUNT(*) FROM done_{n})" for n in range(len(parts)))
+        whole = with_(named, Sql(f"SELECT {counts}"))
+        cursor.execute(whole.text, whole.params)
+        return dict(zip((model for model, _ in parts), cursor.fetchone(), strict=True))
+
+
+def assignments(composer: Composer, touched: Touched) -> Sql:
+    """Return what ``SET`` says: new values, and links cleared where they lead to the subject. A row
+    may have several links, to different people."""
+    quote, key = composer.dialect.quote, composer.key(touched.model)
+    texts: list[str] = []
+    params: list[Any] = []
+    for column, condition, value in _new_values(composer, touched):
+        text = "NULL" if value is None else "%s"
+        if condition is not None:
+            kept = composer.dialect.column(touched.model, column)
+            mine = f"SELECT pk FROM ({condition.text}) AS mine"
+            text = f"CASE WHEN {key} IN ({mine}) THEN {text} ELSE {kept} END"
+            params += condition.params
+        texts.append(f"{quote(column)} = {text}")
+        params += [] if value is None else [value]
+    return Sql(", ".join(texts), tuple(params))
+
+
+def _new_values(composer: Composer, touched: Touched) -> Iterable[tuple[str, Sql | None, Any]]:
+    """Yield column, condition and new value of what is overwritten."""
+    connected = composer.dialect.connection
+    named: Mapping[str, Any] = {}
+    if isinstance(touched.fate, Anonymise):
+        named = touched.fate.values
+        for name, value in named.items():
+            column: Any = touched.model._meta.get_field(name)
+            yield column.column, None, column.get_db_prep_save(value, connected)
+    for way in touched.ways:
+        link = way.child_field if isinstance(way, Edge) else way.field
+        is_spelled_out = named and not isinstance(way, Edge)
+        if link.name in named or is_spelled_out:
+            continue
+        condition = composer.touched(touched, [way]) if len(touched.ways) > 1 else None
+        yield link.column, condition, None if link.null else ""
+
+
+def _change(closure: "Closure", composer: Composer, step: "Step") -> Sql:
+    """Return the statement that deletes or overwrites a step's rows; on PostgreSQL it returns the
+    subject of each."""
+    if step.touched is None:
+        return _deletion(closure, composer, step.model)
+    return _overwriting(composer, step.touched)
+
+
+def _deletion(closure: "Closure", composer: Composer, model: Model) -> Sql:
+    table, key = composer.dialect.quote(model._meta.db_table), composer.key(model)
+    paths = composer.paths(model)
+    is_simple = is_single(paths) and not closure.is_recursive(model)
+    found = composer.names[model]
+    if composer.dialect.can_count_what_it_changes:
+        if is_simple:
+            path = paths[0]
+            using = f" USING {path.sources}" if path.sources else ""
+            text = f"DELETE FROM {table}{using} WHERE {path.where} RETURNING {path.subject}"
+            return Sql(f"{text} AS subject", path.params)
+        return Sql(
+            f"DELETE FROM {table} USING {found} AS found WHERE {key} = found.pk "
+            "RETURNING found.subject"
+        )
+    if is_simple and not paths[0].sources:
+        return Sql(f"DELETE FROM {table} WHERE {paths[0].where}", paths[0].params)
+    return Sql(f"DELETE FROM {table} WHERE {key} IN (SELECT pk FROM {found})")
+
+
+def _overwriting(composer: Composer, touched: Touched) -> Sql:
+    table, key = composer.dialect.quote(touched.model._meta.db_table), composer.key(touched.model)
+    values, rows = assignments(composer, touched), composer.touched(touched)
+    params = (*values.params, *rows.params)
+    change = f"UPDATE {table} SET {values.text}"
+    if composer.dialect.can_count_what_it_changes:
+        text = f"{change} FROM ({rows.text}) AS found WHERE {key} = found.pk"
+        return Sql(f"{text} RETURNING found.subject", params)
+    return Sql(f"{change} WHERE {key} IN (SELECT pk FROM ({rows.text}) AS s)", params)
+
+
+def _keys(composer: Composer, model: Model, subjects: Subjects) -> list[Any]:
+    text = Sql(f"SELECT pk FROM {composer.names[model]}")
+    return [pk for (pk,) in run(with_(composer.named([model]), text), subjects)]
+
+
+def _batches(steps: Sequence["Step"]) -> Iterable[list["Step"]]:
+    """Yield steps that may share a statement: it may overwrite a row once only."""
+    together: list[Step] = []
+    overwritten: set[Model] = set()
+    for step in steps:
+        if step.touched is not None:
+            if step.model in overwritten:
+                yield together
+                together, overwritten = [], set()
+            overwritten.add(step.model)
+        together.append(step)
+    if together:
+        yield together
