@@ -1,0 +1,140 @@
+"""``manage.py verify_erasure``: is anything left of somebody?"""
+
+import json as jsonlib
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from erasure.needles import TooShort
+from erasure.residue import Findings, Hit, search
+from erasure.residue import Progress as OnProgress
+
+
+class Command(BaseCommand):
+    help = (
+        "Searches every column of every table, stored files, caches, mail and sessions for "
+        "identifiers: e-mail addresses, names, ids. Finds them as they are, in another case, "
+        "URL-encoded, in base64, JSON and HTML. Says where each one lies and never prints it. "
+        "Exit codes: 0 nothing found, 1 something found, 2 wrong usage."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("identifiers", nargs="*", metavar="IDENTIFIER")
+        parser.add_argument(
+            "--from",
+            dest="source",
+            metavar="FILE",
+            help="read identifiers from a file, one a line; - is standard input",
+        )
+        parser.add_argument(
+            "--skip", action="append", default=[], metavar="TABLE", help="leave a table out"
+        )
+        parser.add_argument(
+            "--raw",
+            action="store_true",
+            help="also read the database's own files, deleted pages included",
+        )
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+    def handle(
+        self,
+        *args: Any,
+        identifiers: list[str],
+        source: str | None,
+        skip: list[str],
+        raw: bool,
+        json: bool,
+        **options: Any,
+    ) -> None:
+        wanted = [*identifiers, *(_read_lines(source) if source else ())]
+        if not wanted:
+            raise CommandError("Name at least one identifier.", returncode=2)
+        started = monotonic()
+        try:
+            with _progress() as on_progress:
+                found = search(wanted, skip_tables=skip, raw=raw, on_progress=on_progress)
+        except TooShort as error:
+            raise CommandError(f"Not searched: {error}.", returncode=2) from error
+        seconds = monotonic() - started
+        if json:
+            self.stdout.write(jsonlib.dumps(_facts(found, len(wanted), seconds)))
+        else:
+            self.stdout.write(_describe(found, len(wanted), seconds))
+        if found:
+            raise SystemExit(1)
+
+
+def _read_lines(source: str) -> list[str]:
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{source} cannot be read.", returncode=2) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+@contextmanager
+def _progress() -> Iterator[OnProgress | None]:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
+    ) as bar:
+        task = bar.add_task("")
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield show
+
+
+def _facts(found: Findings, identifiers: int, seconds: float) -> dict[str, Any]:
+    return {
+        "found": bool(found),
+        "identifiers": identifiers,
+        "hits": [
+            {**hit._asdict(), "identifier": hit.needle + 1} for hit in sorted(found, key=_order)
+        ],
+        "cut": found.is_cut,
+        "not_searched": found.unsearched,
+        "tables": found.tables,
+        "bytes": found.read,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _describe(found: Findings, identifiers: int, seconds: float) -> str:
+    lines = [
+        f"Identifier {needle + 1} in {where}, {column}: {_rows(list(hits))}"
+        for (needle, where, column), hits in groupby(sorted(found, key=_order), key=_order)
+    ]
+    lines += [f"Not searched: {what}." for what in found.unsearched]
+    many = "identifier" if identifiers == 1 else "identifiers"
+    size = f"{found.tables} tables, {found.read / 1e6:,.1f} MB in {seconds:.1f} s"
+    if not found:
+        lines.append(f"Nothing found of {identifiers} {many} in {size}.")
+    elif found.is_cut:
+        lines.append(f"Stopped after {len(found)} hits of {identifiers} {many}.")
+    else:
+        lines.append(f"Found {len(found)} hits of {identifiers} {many} in {size}.")
+    return "\n".join(lines)
+
+
+def _order(hit: Hit) -> tuple[int, str, str]:
+    return hit.needle, hit.where, hit.column
+
+
+def _rows(hits: list[Hit]) -> str:
+    shown = [f"{hit.key} ({hit.form})" if hit.key else f"({hit.form})" for hit in hits[:10]]
+    more = f" and {len(hits) - 10} more" if len(hits) > 10 else ""
+    return "; ".join(shown) + more

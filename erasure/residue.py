@@ -1,0 +1,190 @@
+"""Looks for what is left of a person: identifiers in everything that the service stores.
+
+Tables as the catalogue lists them, stored files, caches, mail, sessions; with ``raw`` also what
+lies behind the tables, deleted pages included. A hit says where and in which form, never what.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from erasure.needles import Match, Matcher
+from erasure.rawbytes import read_raw
+from erasure.stores import Item, read_stores
+from erasure.tables import (
+    NUMBER,
+    TIME,
+    TRUTH,
+    UUIDS,
+    Column,
+    NotSearchable,
+    Table,
+    quote,
+    read_blocks,
+    read_tables,
+)
+from erasure.unpacking import unpack_session
+
+SESSION_DATA = "session_data"
+"""What Django calls the column of a session's contents, which it compresses."""
+
+Progress = Callable[[str, int, int], None]
+
+
+class Hit(NamedTuple):
+    """Where an identifier was found. ``needle`` is its place among those searched for."""
+
+    needle: int
+    where: str
+    column: str
+    key: str
+    form: str
+
+
+@dataclass
+class Findings:
+    """Iterates over its hits, and is true when there are any.
+
+    ``unsearched`` names in words what could not be looked into; ``is_cut`` says that there are
+    more hits than were asked for.
+    """
+
+    hits: list[Hit] = field(default_factory=list)
+    unsearched: list[str] = field(default_factory=list)
+    tables: int = 0
+    read: int = 0
+    is_cut: bool = False
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+
+class _Enough(Exception):
+    """As many hits as were asked for."""
+
+
+def search(
+    needles: Sequence[str],
+    *,
+    skip_tables: Collection[str] = (),
+    raw: bool = False,
+    limit: int = 10_000,
+    on_progress: Progress | None = None,
+) -> Findings:
+    """Search for all identifiers at once and say where each one lies.
+
+    One pass over the data, however many identifiers; memory stays flat. ``on_progress`` hears
+    what is being read, its number and how many there are. Raises TooShort.
+    """
+    return _Search(Matcher(needles), limit, on_progress or _say_nothing).run(skip_tables, raw=raw)
+
+
+class _Search:
+    def __init__(self, matcher: Matcher, limit: int, on_progress: Progress) -> None:
+        self.matcher, self.limit, self.on_progress = matcher, limit, on_progress
+        self.findings = Findings()
+        self._seen: set[Hit] = set()
+
+    def run(self, skip_tables: Collection[str], *, raw: bool) -> Findings:
+        tables = [
+            (connections[alias], table)
+            for alias in connections
+            for table in self._tables(alias)
+            if str(table) not in skip_tables
+        ]
+        steps = len(tables) + 1 + raw
+        try:
+            for number, (connection, table) in enumerate(tables):
+                self.on_progress(str(table), number, steps)
+                self._search_table(connection, table)
+            self.on_progress("files, caches, mail", len(tables), steps)
+            self._search_items(read_stores(self.findings.unsearched.append))
+            if raw:
+                self.on_progress("the database's own files", len(tables) + 1, steps)
+                self._search_items(read_raw(self.findings.unsearched.append))
+        except _Enough:
+            self.findings.is_cut = True
+        self.on_progress("done", steps, steps)
+        return self.findings
+
+    def _tables(self, alias: str) -> list[Table]:
+        try:
+            return read_tables(connections[alias])
+        except NotSearchable as error:
+            self.findings.unsearched.append(f"database {alias}: {error}")
+            return []
+
+    def _search_table(self, connection: Any, table: Table) -> None:
+        where = str(table)
+        if connection.alias != DEFAULT_DB_ALIAS:
+            where = f"{connection.alias}: {table}"
+        if not table.readable:
+            self.findings.unsearched.append(f"table {where}: no right to read it")
+            return
+        self.findings.tables += 1
+        for block in read_blocks(connection, table, self._fits):
+            self.findings.read += len(block.data)
+            for match in self.matcher.find(block.data):
+                if place := block.place(match.start, match.end):
+                    self._add(match, where, place.column, place.key)
+        if any(column.name == SESSION_DATA for column in table.columns):
+            self._search_items(_read_sessions(connection, table, where))
+
+    def _fits(self, column: Column) -> bool:
+        """Whether a column's type can hold any of the identifiers."""
+        if column.family == UUIDS:
+            return self.matcher.has_uuids
+        if column.family == NUMBER:
+            return self.matcher.has_numbers
+        if column.family == TIME:
+            return self.matcher.has_dates
+        return column.family != TRUTH
+
+    def _search_items(self, items: Iterable[Item]) -> None:
+        for item in items:
+            for match in self._search_stream(item.chunks):
+                self._add(match, item.where, item.column, item.key)
+
+    def _search_stream(self, chunks: Iterable[bytes]) -> Iterator[Match]:
+        """Yield the matches in a stream, those that lie across two chunks included."""
+        tail, keep = b"", self.matcher.reach + 1
+        for chunk in chunks:
+            self.findings.read += len(chunk)
+            block = tail + chunk
+            # A match that ends with the block waits: the next byte may be a further digit.
+            for match in self.matcher.find(block):
+                if len(tail) <= match.end < len(block):
+                    yield match
+            tail = block[-keep:]
+        for match in self.matcher.find(tail):
+            if match.end == len(tail):
+                yield match
+
+    def _add(self, match: Match, where: str, column: str, key: str) -> None:
+        # The key of a row and the name of a file may hold the very thing.
+        hit = Hit(match.needle, where, column, self.matcher.mask(key), match.form)
+        if hit in self._seen:
+            return
+        if len(self.findings.hits) >= self.limit:
+            raise _Enough
+        self._seen.add(hit)
+        self.findings.hits.append(hit)
+
+
+def _read_sessions(connection: Any, table: Table, where: str) -> Iterator[Item]:
+    """Yield what stored sessions say, unpacked. The key of a session is a credential: not said."""
+    name = ".".join(quote(part) for part in (table.schema, table.name) if part)
+    with connection.chunked_cursor() as cursor:
+        cursor.execute(f"SELECT {quote(SESSION_DATA)} FROM {name}")  # noqa: S608
+        for number, (value,) in enumerate(cursor, start=1):
+            data = unpack_session(str(value or "").encode())
+            yield Item(where, f"{SESSION_DATA}, unpacked", f"row {number}", [data])
+
+
+def _say_nothing(what: str, done: int, total: int) -> None:
+    """Nobody listens."""

@@ -1,0 +1,334 @@
+"""The residual search, in each place where something can be left."""
+
+import gzip
+import io
+import zipfile
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.sessions.backends.file import SessionStore as FileStore
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.core.files.base import ContentFile
+from django.core.files.storage import Storage, storages
+from django.core.mail import EmailMessage
+from django.core.management import call_command
+from django.db import connection, transaction
+from pytest_django import Settings
+
+from accounts.sessions import SessionStore
+from audit.models import AuditEvent
+from erasure.residue import Findings, Hit, search
+from tests.factories import InvitationFactory, UserFactory
+
+MARK = "Canary-8f3e@Example.org"
+
+
+@pytest.fixture
+def media(settings: Settings, tmp_path: Path) -> Storage:
+    settings.MEDIA_ROOT = str(tmp_path / "media")
+    return storages["default"]
+
+
+def places(found: Findings) -> set[tuple[str, str, str]]:
+    return {(hit.where, hit.column, hit.form) for hit in found}
+
+
+def run(sql: str, values: list[Any] | None = None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values or [])
+
+
+@pytest.mark.django_db
+def test_a_row_is_named_by_table_column_and_key_and_its_value_is_not_shown() -> None:
+    user = UserFactory(username="ann", email=MARK.lower())
+    UserFactory(username="charlie")
+    found = search([MARK])
+    assert found.hits == [Hit(0, "accounts_user", "email", str(user.pk), "other case")]
+    assert MARK.lower() not in repr(found).lower()
+
+
+@pytest.mark.django_db
+def test_nothing_is_found_where_nothing_is() -> None:
+    UserFactory.create_batch(3)
+    found = search([MARK])
+    assert not found
+    assert found.tables > 10
+    assert found.read > 0
+
+
+@pytest.mark.django_db
+def test_a_batch_is_told_apart_in_one_pass() -> None:
+    ann, bob = UserFactory(email="ann@left.example"), UserFactory(email="bob@left.example")
+    found = search(["nobody@left.example", "bob@left.example", "ann@left.example"])
+    assert {(hit.needle, hit.key) for hit in found} == {(1, str(bob.pk)), (2, str(ann.pk))}
+
+
+@pytest.mark.django_db
+def test_a_uuid_is_found_in_columns_of_that_type_and_in_documents() -> None:
+    user = UserFactory()
+    invitation = InvitationFactory(invited_by=user)
+    AuditEvent.objects.create(
+        at=user.date_joined,
+        action="x",
+        actor_kind="system",
+        channel="test",
+        facts={"who": str(user.pk)},
+    )
+    found = search([str(user.pk)])
+    assert {(hit.where, hit.column) for hit in found} == {
+        ("accounts_user", "id"),
+        ("organizations_invitation", "invited_by_id"),
+        ("audit_auditevent", "facts"),
+    }
+    keys = {hit.where: hit.key for hit in found}
+    assert keys["organizations_invitation"] == str(invitation.pk)
+
+
+@pytest.mark.django_db
+def test_a_table_that_no_model_knows_is_searched_and_every_type_in_it() -> None:
+    binary = "bytea" if connection.vendor == "postgresql" else "blob"
+    run(f"CREATE TABLE leftover (a text, b {binary}, c text)")
+    run("INSERT INTO leftover VALUES (%s, %s, NULL)", ["nothing", b"\0\1" + MARK.encode()])
+    run(
+        "INSERT INTO leftover VALUES (%s, NULL, %s)",
+        [MARK, b64encode(b"x" + MARK.encode()).decode()],
+    )
+    assert places(search([MARK])) == {
+        ("leftover", "a", "plain"),
+        ("leftover", "b", "plain"),
+        ("leftover", "c", "base64"),
+    }
+
+
+@pytest.mark.django_db
+def test_a_key_that_holds_the_identifier_is_masked() -> None:
+    run("CREATE TABLE named (name varchar(90) PRIMARY KEY, note text)")
+    run("INSERT INTO named VALUES (%s, %s)", [MARK, f"of {MARK}"])
+    assert set(search([MARK])) == {
+        Hit(0, "named", "name", "***", "plain"),
+        Hit(0, "named", "note", "***", "plain"),
+    }
+
+
+@pytest.mark.django_db
+def test_a_number_is_found_in_number_columns_as_a_whole_only() -> None:
+    run("CREATE TABLE numbers (id integer PRIMARY KEY, phone bigint)")
+    run("INSERT INTO numbers VALUES (1, 4915112345678), (2, 49151123456789)")
+    assert search(["4915112345678"]).hits == [Hit(0, "numbers", "phone", "1", "plain")]
+
+
+@pytest.mark.django_db
+def test_a_date_is_found_in_date_columns() -> None:
+    run("CREATE TABLE born (id integer PRIMARY KEY, born date)")
+    run("INSERT INTO born VALUES (1, '1931-05-17')")
+    assert search(["1931-05-17"]).hits == [Hit(0, "born", "born", "1", "plain")]
+
+
+@pytest.mark.django_db
+def test_lists_ranges_and_views_on_postgresql() -> None:
+    if connection.vendor != "postgresql":
+        return
+    run("CREATE SCHEMA other")
+    run("CREATE TABLE other.many (id integer PRIMARY KEY, a text[], d inet)")
+    run("INSERT INTO other.many VALUES (7, ARRAY['x', %s], '192.0.2.77')", [MARK])
+    run("CREATE MATERIALIZED VIEW seen AS SELECT a[2] AS who FROM other.many")
+    run("CREATE TABLE split (who text, year int) PARTITION BY LIST (year)")
+    run("CREATE TABLE split_1 PARTITION OF split FOR VALUES IN (1)")
+    run("INSERT INTO split VALUES (%s, 1)", [MARK])
+    run("CREATE DOMAIN mail AS text")
+    run("CREATE TABLE domains (m mail)")
+    run("INSERT INTO domains VALUES (%s)", [MARK])
+    assert {(hit.where, hit.column) for hit in search([MARK])} == {
+        ("other.many", "a"),
+        ("seen", "who"),
+        ("split_1", "who"),
+        ("domains", "m"),
+    }
+    assert search(["192.0.2.77"]).hits == [Hit(0, "other.many", "d", "7", "plain")]
+
+
+@pytest.mark.django_db
+def test_a_table_without_row_numbers_and_odd_names_on_sqlite() -> None:
+    if connection.vendor != "sqlite":
+        return
+    run(
+        'CREATE TABLE "odd ""name" ("row id" text, rowid text, PRIMARY KEY ("row id")) WITHOUT ROWID'
+    )
+    run('INSERT INTO "odd ""name" VALUES (%s, %s)', ["k", MARK])
+    run("CREATE TABLE shadowed (rowid text, v blob)")
+    run(
+        "INSERT INTO shadowed VALUES ('same', %s), ('same', %s)", [b"a\0\xff" + MARK.encode(), b"b"]
+    )
+    assert {(hit.where, hit.column, hit.key) for hit in search([MARK])} == {
+        ('odd "name', "rowid", "k"),
+        ("shadowed", "v", "1"),
+    }
+
+
+@pytest.mark.django_db
+def test_rows_of_many_blocks_keep_their_places() -> None:
+    run("CREATE TABLE big (id integer PRIMARY KEY, t text)")
+    for start in range(0, 3000, 500):
+        rows = [(n, MARK if n % 1000 == 999 else "x" * 1500) for n in range(start, start + 500)]
+        marks = ", ".join(["(%s, %s)"] * len(rows))
+        run(f"INSERT INTO big VALUES {marks}", [value for row in rows for value in row])
+    found = search([MARK])
+    assert {hit.key for hit in found} == {"999", "1999", "2999"}
+
+
+@pytest.mark.django_db
+def test_a_table_can_be_left_out() -> None:
+    UserFactory(email=MARK)
+    assert not search([MARK], skip_tables=["accounts_user"])
+
+
+@pytest.mark.django_db
+def test_hits_are_cut_where_the_caller_says() -> None:
+    UserFactory.create_batch(5, name=MARK)
+    found = search([MARK], limit=3)
+    assert len(found) == 3
+    assert found.is_cut
+
+
+@pytest.mark.django_db
+def test_a_session_is_looked_into_although_it_is_compressed() -> None:
+    session = SessionStore()
+    session["seen"] = [MARK] * 20
+    session.save()
+    found = search([MARK])
+    assert places(found) == {("accounts_session", "session_data, unpacked", "plain")}
+    assert session.session_key not in repr(found)
+
+
+@pytest.mark.django_db
+def test_files_are_searched_by_name_and_content_packed_ones_too(media: Storage) -> None:
+    media.save(f"uploads/{MARK}.txt", ContentFile(b"nothing"))
+    media.save("uploads/plain.txt", ContentFile(b"x" * 5000 + MARK.encode()))
+    media.save("uploads/packed.gz", ContentFile(gzip.compress(MARK.encode())))
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("inner.txt", MARK * 3)
+    media.save("office.docx", ContentFile(archive.getvalue()))
+    assert {(hit.where, hit.column, hit.key) for hit in search([MARK])} == {
+        ("storage default", "name", "uploads/***.txt"),
+        ("storage default", "content", "uploads/plain.txt"),
+        ("storage default", "content, unpacked", "uploads/packed.gz"),
+        ("storage default", "content, unpacked", "office.docx"),
+    }
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("before", [0, 5, (1 << 20) - 10, 1 << 20])
+def test_what_lies_across_two_chunks_of_a_file_is_found(media: Storage, before: int) -> None:
+    media.save("large.bin", ContentFile(b"\0" * before + MARK.encode() + b"\0" * 5))
+    assert places(search([MARK])) == {("storage default", "content", "plain")}
+
+
+@pytest.mark.django_db
+def test_a_damaged_archive_is_named_as_not_searched(media: Storage) -> None:
+    media.save("broken.zip", ContentFile(b"PK\3\4 and no more"))
+    found = search([MARK])
+    assert not found
+    assert "storage default: a packed file that is damaged or encrypted" in found.unsearched
+
+
+@pytest.mark.django_db
+def test_caches_are_searched(settings: Settings, tmp_path: Path) -> None:
+    base = "django.core.cache.backends"
+    settings.CACHES = {
+        "default": {"BACKEND": f"{base}.locmem.LocMemCache", "LOCATION": "residue"},
+        "file": {"BACKEND": f"{base}.filebased.FileBasedCache", "LOCATION": str(tmp_path)},
+        "table": {"BACKEND": f"{base}.db.DatabaseCache", "LOCATION": "cache_table"},
+        "far": {"BACKEND": "tests.erasure.test_residue.Far"},
+        "none": {"BACKEND": f"{base}.dummy.DummyCache"},
+    }
+    call_command("createcachetable", verbosity=0)
+    for alias in ("default", "file", "table"):
+        caches[alias].set("of-somebody", {"who": MARK})
+    caches["default"].set(f"of-{MARK}", 1)
+    found = search([MARK])
+    assert {(hit.where, hit.column) for hit in found} == {
+        ("cache default", "value"),
+        ("cache default", "key"),
+        ("cache file", "value"),
+        ("cache_table", "value"),
+    }
+    assert "cache far (Far): its entries cannot be listed; they expire" in found.unsearched
+    assert any("every process keeps one of its own" in one for one in found.unsearched)
+    caches["default"].clear()
+
+
+class Far(BaseCache):
+    def __init__(self, location: str, params: dict[str, Any]) -> None:
+        super().__init__(params)
+
+
+@pytest.mark.django_db
+def test_mail_is_searched_as_its_reader_sees_it(settings: Settings, tmp_path: Path) -> None:
+    settings.MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
+    EmailMessage("subject", "body", to=[MARK]).send()
+    assert {(hit.where, hit.column) for hit in search([MARK])} == {("mail outbox", "message")}
+    base = "django.core.mail.backends"
+    options = {"file_path": str(tmp_path)}
+    settings.MAILERS = {
+        "default": {"BACKEND": f"{base}.filebased.EmailBackend", "OPTIONS": options}
+    }
+    EmailMessage("other", "ä" * 200 + MARK, to=["x@example.org"]).send()
+    assert ("mail folder", "message") in {(hit.where, hit.column) for hit in search([MARK])}
+
+
+@pytest.mark.django_db
+def test_sessions_in_files_are_searched(settings: Settings, tmp_path: Path) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.file"
+    settings.SESSION_FILE_PATH = str(tmp_path)
+    FileStore._storage_path = str(tmp_path)  # type: ignore[attr-defined]
+    store = FileStore()
+    store["seen"] = [MARK] * 20
+    store.save()
+    assert {(hit.where, hit.column) for hit in search([MARK])} == {("session files", "session")}
+    del FileStore._storage_path  # type: ignore[attr-defined]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_raw_search_finds_what_the_database_only_forgot() -> None:
+    with transaction.atomic():
+        user = UserFactory(email=MARK, name="n" * 100)
+    if connection.vendor == "sqlite":
+        run("PRAGMA secure_delete=OFF")
+    user.delete()
+    assert not search([MARK])
+    found = search([MARK], raw=True)
+    behind = {"sqlite": "file of the database", "postgresql": "file behind accounts_user"}
+    assert {hit.where for hit in found} == {behind[connection.vendor]}
+    if connection.vendor == "sqlite":
+        run("PRAGMA secure_delete=ON")
+        run("VACUUM")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_raw_search_looks_into_statistics_and_large_objects_on_postgresql() -> None:
+    if connection.vendor != "postgresql":
+        return
+    UserFactory.create_batch(3, name="Canary Twice")
+    run("ANALYZE accounts_user")
+    run("SELECT lo_from_bytea(0, %s)", [b"\0" * ((1 << 20) - 5) + MARK.encode()])
+    try:
+        found = search(["Canary Twice", MARK], raw=True)
+        assert {(hit.needle, hit.where) for hit in found} >= {
+            (0, "planner statistics of accounts_user"),
+        }
+        assert 1 in {hit.needle for hit in found if hit.where == "large object"}
+    finally:
+        run("SELECT lo_unlink(oid) FROM pg_largeobject_metadata")
+
+
+@pytest.mark.django_db
+def test_progress_is_told_in_order() -> None:
+    heard: list[tuple[str, int, int]] = []
+    search([MARK], on_progress=lambda *one: heard.append(one))
+    assert heard[0][1] == 0
+    assert heard[-1] == ("done", heard[-1][2], heard[-1][2])
+    assert [done for _, done, _ in heard] == sorted(done for _, done, _ in heard)
