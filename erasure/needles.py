@@ -6,6 +6,7 @@ patterns of all identifiers in one pass over a block of bytes, however many ther
 
 import html
 import json
+import re
 import unicodedata
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from uuid import UUID
 from ahocorasick_rs import BytesAhoCorasick
 
 SHORTEST = 4
+DATE = re.compile(r"\d{4}-\d\d")
 SHORTEST_BASE64 = 6
 """Characters of a base64 pattern: shorter ones occur by chance in digests and hashes."""
 
@@ -104,9 +106,7 @@ class Matcher:
 
     @property
     def has_dates(self) -> bool:
-        return any(
-            needle.text[:4].isdecimal() and needle.text[4:5] == "-" for needle in self.needles
-        )
+        return any(DATE.match(needle.text) for needle in self.needles)
 
     @property
     def has_uuids(self) -> bool:

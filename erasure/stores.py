@@ -165,10 +165,11 @@ def read_mail(note: Note) -> Iterator[Item]:
 
 def _mail_folders() -> set[Path]:
     named = f"{filebased.__name__}.EmailBackend"
-    if hasattr(settings, "MAILERS"):
+    mailers: Any = getattr(settings, "MAILERS", None)
+    if mailers is not None:
         return {
             Path(mailer["OPTIONS"]["file_path"])
-            for mailer in settings.MAILERS.values()
+            for mailer in mailers.values()
             if mailer.get("BACKEND") == named
         }
     with warnings.catch_warnings():

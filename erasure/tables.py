@@ -17,6 +17,8 @@ BLOCK = 1 << 20
 
 TEXT = "text"
 UUIDS = "uuid"
+UUID_TEXT = "uuid in text"
+"""SQLite's form of one. Any other text fits as well."""
 NUMBER = "number"
 TIME = "time"
 TRUTH = "truth"
@@ -160,10 +162,8 @@ def _read_postgres_blocks(connection: Any, table: Table, wanted: Wanted) -> Iter
     source = f"SELECT {', '.join(selected)} FROM ONLY {quote(table.schema)}.{quote(table.name)}"  # noqa: S608
     rows: list[bytes] = []
     size = 0
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(f"COPY ({source}) TO STDOUT (FORMAT BINARY)") as copy,
-    ):
+    statement = f"COPY ({source}) TO STDOUT (FORMAT BINARY)"
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for message in copy:
             rows.append(message)
             size += len(message)
@@ -239,7 +239,7 @@ def _read_sqlite_table(cursor: Any, name: str, without_rowid: bool) -> Table:
     rows = cursor.fetchall()
     # A column's declared type binds nobody: any value may lie in any column.
     columns = tuple(
-        Column(name, UUIDS if declared.lower() == "char(32)" else TEXT)
+        Column(name, UUID_TEXT if declared.lower() == "char(32)" else TEXT)
         for name, _, declared in rows
     )
     key = tuple(column for column, pk, _ in sorted(rows, key=lambda row: row[1]) if pk)
@@ -304,7 +304,7 @@ class _SqliteBlock:
         if not self.table.key:
             return ", ".join(map(str, finder))
         names = ", ".join(f"CAST({quote(name)} AS TEXT)" for name in self.table.key)
-        uuids = {column.name for column in self.table.columns if column.family == UUIDS}
+        uuids = {column.name for column in self.table.columns if column.family == UUID_TEXT}
         return ", ".join(
             _show_uuid(value) if name in uuids else str(value)
             for name, value in zip(self.table.key, self._read(names, finder), strict=False)

@@ -154,9 +154,8 @@ def test_lists_ranges_and_views_on_postgresql() -> None:
 def test_a_table_without_row_numbers_and_odd_names_on_sqlite() -> None:
     if connection.vendor != "sqlite":
         return
-    run(
-        'CREATE TABLE "odd ""name" ("row id" text, rowid text, PRIMARY KEY ("row id")) WITHOUT ROWID'
-    )
+    columns = '("row id" text, rowid text, PRIMARY KEY ("row id"))'
+    run(f'CREATE TABLE "odd ""name" {columns} WITHOUT ROWID')
     run('INSERT INTO "odd ""name" VALUES (%s, %s)', ["k", MARK])
     run("CREATE TABLE shadowed (rowid text, v blob)")
     run(
@@ -200,7 +199,7 @@ def test_a_session_is_looked_into_although_it_is_compressed() -> None:
     session.save()
     found = search([MARK])
     assert places(found) == {("accounts_session", "session_data, unpacked", "plain")}
-    assert session.session_key not in repr(found)
+    assert str(session.session_key) not in repr(found)
 
 
 @pytest.mark.django_db
