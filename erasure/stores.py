@@ -176,7 +176,8 @@ def _mail_folders() -> set[Path]:
         # Django asks projects to move on to MAILERS; a search reads what this one still has.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", PendingDeprecationWarning)
-        return {Path(settings.EMAIL_FILE_PATH)} if named == settings.EMAIL_BACKEND else set()
+        legacy: Any = settings
+        return {Path(legacy.EMAIL_FILE_PATH)} if named == legacy.EMAIL_BACKEND else set()
 
 
 def read_session_files(note: Note) -> Iterator[Item]:

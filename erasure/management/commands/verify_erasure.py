@@ -102,15 +102,18 @@ def _facts(found: Findings, identifiers: int, seconds: float) -> dict[str, Any]:
     return {
         "found": bool(found),
         "identifiers": identifiers,
-        "hits": [
-            {**hit._asdict(), "identifier": hit.needle + 1} for hit in sorted(found, key=_order)
-        ],
+        "hits": [_hit_facts(hit) for hit in sorted(found, key=_order)],
         "cut": found.is_cut,
         "not_searched": found.unsearched,
         "tables": found.tables,
         "bytes": found.read,
         "seconds": round(seconds, 3),
     }
+
+
+def _hit_facts(hit: Hit) -> dict[str, Any]:
+    facts = hit._asdict()
+    return {"identifier": facts.pop("needle") + 1, **facts}
 
 
 def _describe(found: Findings, identifiers: int, seconds: float) -> str:

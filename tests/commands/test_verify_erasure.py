@@ -1,0 +1,110 @@
+"""``manage.py verify_erasure``: exit codes, what it prints, and what it never prints."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from tests.factories import UserFactory
+
+MARK = "Ann.Canary@example.org"
+
+
+def verify(*args: str) -> tuple[int, str]:
+    out = io.StringIO()
+    code = 0
+    try:
+        call_command("verify_erasure", *args, stdout=out)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    return code, out.getvalue()
+
+
+@pytest.mark.django_db
+def test_nothing_left_exits_0_and_says_how_much_was_read() -> None:
+    code, text = verify(MARK)
+    assert code == 0
+    assert text.splitlines()[-1].startswith("Nothing found of 1 identifier in ")
+
+
+@pytest.mark.django_db
+def test_a_hit_exits_1_and_says_where_without_the_value() -> None:
+    user = UserFactory(email=MARK)
+    code, text = verify("nobody@example.org", MARK)
+    assert code == 1
+    assert f"Identifier 2 in accounts_user, email: {user.pk} (plain)" in text
+    assert MARK.lower() not in text.lower()
+
+
+@pytest.mark.django_db
+def test_many_hits_of_a_column_are_one_line() -> None:
+    UserFactory.create_batch(12, name="Ann Canary")
+    _, text = verify("Ann Canary")
+    (line,) = [line for line in text.splitlines() if "accounts_user, name" in line]
+    assert line.endswith(" and 2 more")
+    assert text.count("\n") < 10
+
+
+@pytest.mark.django_db
+def test_json_is_one_object() -> None:
+    user = UserFactory(email=MARK)
+    code, text = verify(MARK, "--json")
+    facts: dict[str, Any] = json.loads(text)
+    assert code == 1
+    assert facts["found"] is True
+    assert facts["hits"] == [
+        {
+            "identifier": 1,
+            "where": "accounts_user",
+            "column": "email",
+            "key": str(user.pk),
+            "form": "plain",
+        }
+    ]
+    assert facts["tables"] > 10
+    assert any("every process keeps one" in what for what in facts["not_searched"])
+
+
+@pytest.mark.django_db
+def test_identifiers_come_from_a_file_or_from_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    UserFactory(email=MARK)
+    names = tmp_path / "names"
+    names.write_text(f"nobody@example.org\n\n  {MARK}\n")
+    assert verify("--from", str(names))[0] == 1
+    assert "Identifier 2 in" in verify("--from", str(names))[1]
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{MARK}\n"))
+    assert verify("--from", "-")[0] == 1
+
+
+@pytest.mark.django_db
+def test_a_table_can_be_skipped() -> None:
+    UserFactory(email=MARK)
+    assert verify(MARK, "--skip", "accounts_user")[0] == 0
+
+
+@pytest.mark.parametrize("args", [[], ["bob"], ["--from", "/nowhere/at/all"]])
+def test_wrong_usage_exits_2(args: list[str]) -> None:
+    with pytest.raises(CommandError) as refused:
+        call_command("verify_erasure", *args)
+    assert refused.value.returncode == 2
+
+
+@pytest.mark.django_db
+def test_raw_reads_the_files_of_the_database_too() -> None:
+    _, text = verify(MARK, "--raw", "--json")
+    without = json.loads(verify(MARK, "--json")[1])
+    assert json.loads(text)["bytes"] > without["bytes"]
+
+
+@pytest.mark.django_db
+def test_a_terminal_sees_progress(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    verify(MARK)
+    assert "done" in capsys.readouterr().err
