@@ -259,6 +259,8 @@ if not PRODUCTION:
     # Files are served from where they lie; the folder only has to be there.
     STATIC_ROOT = VAR_DIR / "static"
     STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+# Django's default is the folder that the process happens to be started in.
+MEDIA_ROOT = Path(env.str("MEDIA_ROOT", str(VAR_DIR / "media")))
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
