@@ -240,3 +240,23 @@ class LedgerMark(models.Model):
 
     def __str__(self) -> str:
         return f"{self.ledger} up to {self.position}"
+
+
+class DoomedFile(models.Model):
+    """A stored file whose row an erasure has taken, until the file itself is gone as well.
+
+    Written in the erasure's transaction, so that a crash after the commit forgets no file.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    field = models.CharField(
+        max_length=200, help_text="Of the model that named it: app.Model.field."
+    )
+    name = models.TextField()
+    noted_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["noted_at", "id"]
+
+    def __str__(self) -> str:
+        return f"doomed file of {self.field}"

@@ -118,3 +118,8 @@ policy(
     opaque=["ledger", "position", "at"],
     nobody="It says how far this database has read the ledger.",
 )
+policy(
+    "erasure.DoomedFile",
+    opaque=["id", "field", "name", "noted_at"],
+    nobody="It names a stored file until that file is removed, and goes with it.",
+)
