@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.apps import apps
+from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.storage import Storage
 from django.db import models, transaction
 from django.utils import timezone
@@ -106,6 +107,9 @@ def _remove(notes: list[DoomedFile]) -> int:
 def _remove_file(storage: Storage, note: DoomedFile) -> bool:
     try:
         storage.delete(note.name)
+    except SuspiciousFileOperation:
+        # The name leads out of the storage: there is no file of ours.
+        return True
     except Exception as error:  # noqa: BLE001 - whatever a project's storage raises
         # Not its text: it quotes the file's name.
         logger.warning(

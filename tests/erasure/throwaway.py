@@ -16,7 +16,7 @@ APP = "accounts"
 
 
 @contextmanager
-def planted(model: type[models.Model], **declaration: Any) -> Iterator[type[models.Model]]:
+def planted(model: type[models.Model], **declaration: Any) -> Iterator[Any]:
     """Make a model's table and declare its policy; without a declaration it has none.
 
     Afterwards model and policy are forgotten. The table goes with the test's transaction, or is

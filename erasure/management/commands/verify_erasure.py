@@ -3,20 +3,16 @@
 import json as jsonlib
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from erasure.management.progress import show_progress
 from erasure.needles import TooShort
 from erasure.residue import Findings, Hit, search
-from erasure.residue import Progress as OnProgress
 
 
 class Command(BaseCommand):
@@ -60,7 +56,7 @@ class Command(BaseCommand):
             raise CommandError("Name at least one identifier.", returncode=2)
         started = monotonic()
         try:
-            with _progress() as on_progress:
+            with show_progress() as on_progress:
                 found = search(wanted, skip_tables=skip, raw=raw, on_progress=on_progress)
         except TooShort as error:
             raise CommandError(f"Not searched: {error}.", returncode=2) from error
@@ -79,23 +75,6 @@ def _read_lines(source: str) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{source} cannot be read.", returncode=2) from error
     return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-@contextmanager
-def _progress() -> Iterator[OnProgress | None]:
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
-    ) as bar:
-        task = bar.add_task("")
-
-        def show(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
-        yield show
 
 
 def _facts(found: Findings, identifiers: int, seconds: float) -> dict[str, Any]:
