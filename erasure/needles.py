@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus
@@ -47,6 +47,7 @@ class Needle:
     """
 
     text: str
+    uuid: UUID | None = None
     folded: dict[bytes, str] = field(default_factory=dict)
     exact: dict[bytes, str] = field(default_factory=dict)
 
@@ -54,23 +55,23 @@ class Needle:
     def is_number(self) -> bool:
         return self.text.isdecimal()
 
-    @property
-    def uuid(self) -> UUID | None:
-        return _as_uuid(self.text)
 
-
-def make_needle(text: str) -> Needle:
-    """Return an identifier's patterns. Raises TooShort."""
+def make_needle(text: str, others: Iterable[str] = ()) -> Needle:
+    """Return an identifier's patterns; ``others`` are further spellings of the same one, such as
+    the UUID behind ``usr_…``. Raises TooShort."""
     text = text.strip()
     if len(text) < SHORTEST:
         raise TooShort(f"fewer than {SHORTEST} characters")
-    needle = Needle(text)
-    for spelling in _spellings(text):
-        for pattern, form in _folded_forms(spelling):
-            needle.folded.setdefault(pattern.lower(), form)
-        for pattern, form in _base64_forms(spelling.encode()):
-            needle.exact.setdefault(pattern, form)
-    if uuid := needle.uuid:
+    names = [text, *others]
+    uuid = next((found for name in names if (found := _as_uuid(name))), None)
+    needle = Needle(text, uuid)
+    for name in names:
+        for spelling in _spellings(name):
+            for pattern, form in _folded_forms(spelling):
+                needle.folded.setdefault(pattern.lower(), form)
+            for pattern, form in _base64_forms(spelling.encode()):
+                needle.exact.setdefault(pattern, form)
+    if uuid is not None:
         for written in (str(uuid), uuid.hex):
             needle.folded.setdefault(written.encode(), PLAIN)
             for pattern, form in _base64_forms(written.encode()):
@@ -84,15 +85,18 @@ def make_needle(text: str) -> Needle:
 class Matcher:
     """Finds every pattern of many identifiers in blocks of bytes, in one pass over each."""
 
-    def __init__(self, needles: Sequence[str]) -> None:
-        """``needles`` are the identifiers; a match names one by its place among them.
+    def __init__(
+        self, needles: Sequence[str], others: Callable[[str], Iterable[str]] = lambda text: ()
+    ) -> None:
+        """``needles`` are the identifiers; a match names one by its place among them. ``others``
+        gives further spellings of an identifier.
 
         Raises TooShort, whose text names the place and not the identifier.
         """
         self.needles: list[Needle] = []
         for place, text in enumerate(needles, start=1):
             try:
-                self.needles.append(make_needle(text))
+                self.needles.append(make_needle(text, others(text)))
             except TooShort as error:
                 raise TooShort(f"identifier {place} has {error}") from None
         self._folded = _Patterns((n, one.folded) for n, one in enumerate(self.needles))

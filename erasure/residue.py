@@ -7,12 +7,17 @@ lies behind the tables, deleted pages included. A hit says where and in which fo
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from audit.events import Reference
+from erasure import references
 from erasure.needles import Match, Matcher
+from erasure.policies import Keep, declared
 from erasure.rawbytes import read_raw
 from erasure.stores import Item, read_stores
+from erasure.subjects import kind_names
 from erasure.tables import (
     NUMBER,
     TIME,
@@ -43,15 +48,23 @@ class Hit(NamedTuple):
     form: str
 
 
+class Kept(NamedTuple):
+    """A subject's opaque id where a policy keeps it, and the reason that the policy gives."""
+
+    hit: Hit
+    because: str
+
+
 @dataclass
 class Findings:
     """Iterates over its hits, and is true when there are any.
 
-    ``unsearched`` names in words what could not be looked into; ``is_cut`` says that there are
-    more hits than were asked for.
+    ``kept`` are opaque ids that stay as declared and are no hits. ``unsearched`` names in words
+    what could not be looked into; ``is_cut`` says that there are more hits than were asked for.
     """
 
     hits: list[Hit] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
     unsearched: list[str] = field(default_factory=list)
     tables: int = 0
     read: int = 0
@@ -81,7 +94,20 @@ def search(
     One pass over the data, however many identifiers; memory stays flat. ``on_progress`` hears
     what is being read, its number and how many there are. Raises TooShort.
     """
-    return _Search(Matcher(needles), limit, on_progress or _say_nothing).run(skip_tables, raw=raw)
+    matcher = Matcher(needles, spell_otherwise)
+    return _Search(matcher, limit, on_progress or _say_nothing).run(skip_tables, raw=raw)
+
+
+def spell_otherwise(text: str) -> list[str]:
+    """Return how a subject's id is written elsewhere: the UUID behind ``usr_…``, and that for a
+    UUID."""
+    try:
+        uuid = UUID(text)
+    except ValueError:
+        found = [named for kind in kind_names() if (named := references.read(text, kind))]
+        return [str(named.id) for named in found]
+    spelled = {references.spell(Reference(kind, uuid)) for kind in kind_names()}
+    return sorted(spelled - {str(uuid)})
 
 
 class _Search:
@@ -89,6 +115,9 @@ class _Search:
         self.matcher, self.limit, self.on_progress = matcher, limit, on_progress
         self.findings = Findings()
         self._seen: set[Hit] = set()
+        self._declared = {
+            model._meta.db_table: (model, policy) for model, policy in declared().items()
+        }
 
     def run(self, skip_tables: Collection[str], *, raw: bool) -> Findings:
         tables = [
@@ -170,10 +199,25 @@ class _Search:
         hit = Hit(match.needle, where, column, self.matcher.mask(key), match.form)
         if hit in self._seen:
             return
-        if len(self.findings.hits) >= self.limit:
+        if len(self._seen) >= self.limit:
             raise _Enough
         self._seen.add(hit)
-        self.findings.hits.append(hit)
+        if because := self._reason(match, where, column):
+            self.findings.kept.append(Kept(hit, because))
+        else:
+            self.findings.hits.append(hit)
+
+    def _reason(self, match: Match, where: str, column: str) -> str:
+        """Return why a policy lets an id stay in a column; empty when it does not, or when what
+        was found is no opaque id."""
+        if self.matcher.needles[match.needle].uuid is None or where not in self._declared:
+            return ""
+        model, policy = self._declared[where]
+        names = {one.column: one.name for one in model._meta.local_concrete_fields}
+        name = names.get(column, "")
+        fates = [one.fate for one in policy.loose if one.field == name]
+        kept = [fate.because for fate in fates if isinstance(fate, Keep)]
+        return next(iter(kept), policy.harmless.get(name, ""))
 
 
 def _read_sessions(connection: Any, table: Table, where: str) -> Iterator[Item]:

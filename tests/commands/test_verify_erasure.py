@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from audit.models import AuditEvent
 from tests.factories import UserFactory
 
 MARK = "Ann.Canary@example.org"
@@ -66,6 +67,23 @@ def test_json_is_one_object() -> None:
     ]
     assert facts["tables"] > 10
     assert any("every process keeps one" in what for what in facts["not_searched"])
+
+
+@pytest.mark.django_db
+def test_what_is_kept_as_declared_is_listed_and_exits_0() -> None:
+    user = UserFactory.build()
+    AuditEvent.objects.create(
+        at=user.date_joined,
+        action="user.erased",
+        actor_kind="system",
+        channel="test",
+        subject_kind="user",
+        subject_id=user.pk,
+    )
+    code, text = verify(str(user.pk))
+    assert code == 0
+    assert "Kept, as declared: 1 in audit_auditevent, subject_id. Shows that" in text
+    assert json.loads(verify(str(user.pk), "--json")[1])["kept"][0]["column"] == "subject_id"
 
 
 @pytest.mark.django_db

@@ -3,6 +3,7 @@
 import json as jsonlib
 import sys
 from argparse import ArgumentParser
+from collections import Counter
 from itertools import groupby
 from pathlib import Path
 from time import monotonic
@@ -82,6 +83,7 @@ def _facts(found: Findings, identifiers: int, seconds: float) -> dict[str, Any]:
         "found": bool(found),
         "identifiers": identifiers,
         "hits": [_hit_facts(hit) for hit in sorted(found, key=_order)],
+        "kept": [{**_hit_facts(one.hit), "because": one.because} for one in found.kept],
         "cut": found.is_cut,
         "not_searched": found.unsearched,
         "tables": found.tables,
@@ -99,6 +101,11 @@ def _describe(found: Findings, identifiers: int, seconds: float) -> str:
     lines = [
         f"Identifier {needle + 1} in {where}, {column}: {_rows(list(hits))}"
         for (needle, where, column), hits in groupby(sorted(found, key=_order), key=_order)
+    ]
+    kept = Counter((one.hit.where, one.hit.column, one.because) for one in found.kept)
+    lines += [
+        f"Kept, as declared: {count} in {where}, {column}. {because}"
+        for (where, column, because), count in sorted(kept.items())
     ]
     lines += [f"Not searched: {what}." for what in found.unsearched]
     many = "identifier" if identifiers == 1 else "identifiers"
