@@ -1,7 +1,9 @@
 """Why a deletion is refused. Exceptions hold facts; what a client reads is the edge's affair."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 
@@ -44,6 +46,39 @@ class DeletionInProgress(DeletionError):
 
     kind: str
     subject_id: UUID
+
+
+@dataclass
+class Blocked(DeletionError):
+    """Something stands against the deletion that somebody must settle first.
+
+    ``blockers`` are those of the subject's kind, each with a code, a text and facts.
+    """
+
+    kind: str
+    subject_id: UUID
+    blockers: Sequence[Any]
+
+
+@dataclass
+class PlanDrifted(DeletionError):
+    """The plan that was approved is no longer what would happen; ``drift`` says in words why."""
+
+    drift: Sequence[str]
+
+
+@dataclass
+class Paused(DeletionError):
+    """Somebody has pulled the brake on erasure, and said why."""
+
+    reason: str
+
+
+@dataclass
+class LedgerUnavailable(DeletionError):
+    """The ledger could not be written, so nothing was erased."""
+
+    reason: str
 
 
 class RestoreError(Exception):

@@ -35,3 +35,15 @@ class SlugTaken(RestoreError):
     """Another organization bears the slug by now."""
 
     organization_id: UUID
+
+
+@dataclass
+class SettlementRefused(DeletionError):
+    """What was asked to become of an organization cannot be done.
+
+    ``reason`` is ``not_owner`` (the leaver does not own it), ``not_a_member`` (whom it was to pass
+    to is no live member) or ``unknown`` (there is no such organization).
+    """
+
+    organization_id: UUID
+    reason: str

@@ -63,6 +63,16 @@ ERRORS: ErrorTable = {
     erasure.DeletionInProgress: Refusal(
         409, "A deletion of this account is running.", "deletion_in_progress"
     ),
+    erasure.Blocked: Refusal(
+        409, "Something must be settled before the account can go.", "deletion_blocked"
+    ),
+    erasure.PlanDrifted: Refusal(
+        409, "The account has changed since it was looked at.", "plan_changed"
+    ),
+    erasure.Paused: Refusal(409, "Deletions are paused at the moment.", "deletions_paused"),
+    organizations.SettlementRefused: Refusal(
+        409, "An organization cannot be passed on like this.", "settlement_refused"
+    ),
     protocol.IdempotentRequestRunning: Refusal(
         409, "The first request with this key is still running.", "request_in_progress"
     ),
@@ -72,6 +82,7 @@ ERRORS: ErrorTable = {
         422, "This Idempotency-Key was used for another request.", "idempotency_key_reused"
     ),
     drf.Throttled: Refusal(429, "Too many requests.", "rate_limited"),
+    erasure.LedgerUnavailable: Refusal(503, "Something went wrong on our side.", "internal_error"),
     Exception: Refusal(500, "Something went wrong on our side.", "internal_error"),
 }
 

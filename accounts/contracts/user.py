@@ -49,6 +49,10 @@ ERRORS: ErrorTable = {
     organizations.SoleOwner: Refusal(409, "User is the sole owner of an organization"),
     erasure.UnderLegalHold: Refusal(409, "User must be retained for now"),
     erasure.DeletionInProgress: Refusal(409, "A deletion of this user is running"),
+    erasure.Blocked: Refusal(409, "Something must be settled before the user can be deleted"),
+    erasure.PlanDrifted: Refusal(409, "The user has changed since the plan was made"),
+    erasure.Paused: Refusal(409, "Deletions are paused"),
+    organizations.SettlementRefused: Refusal(409, "An organization cannot be passed on like this"),
     protocol.IdempotentRequestRunning: Refusal(
         409, "The first request with this Idempotency-Key is still running"
     ),
@@ -57,6 +61,7 @@ ERRORS: ErrorTable = {
         422, "This Idempotency-Key was used for another request"
     ),
     drf.Throttled: Refusal(429, "Too Many Requests"),
+    erasure.LedgerUnavailable: Refusal(503, "Internal Server Error"),
     Exception: Refusal(500, "Internal Server Error"),
 }
 

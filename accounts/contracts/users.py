@@ -56,6 +56,10 @@ ERRORS: ErrorTable = {
     organizations.SoleOwner: Refusal(409, "This user is the only owner of an organization"),
     erasure.UnderLegalHold: Refusal(409, "This user must be retained for now"),
     erasure.DeletionInProgress: Refusal(409, "A deletion of this user is running"),
+    erasure.Blocked: Refusal(409, "Something must be settled before this user can be deleted"),
+    erasure.PlanDrifted: Refusal(409, "This user has changed since the plan was made"),
+    erasure.Paused: Refusal(409, "Deletions are paused"),
+    organizations.SettlementRefused: Refusal(409, "An organization cannot be passed on like this"),
     protocol.IdempotentRequestRunning: Refusal(
         409, "The first request with this Idempotency-Key is still running"
     ),
@@ -63,6 +67,7 @@ ERRORS: ErrorTable = {
         422, "This Idempotency-Key was used for another request"
     ),
     drf.Throttled: Refusal(429, "Too many requests"),
+    erasure.LedgerUnavailable: Refusal(503, "Something went wrong on our side"),
     Exception: Refusal(500, "Something went wrong on our side"),
 }
 

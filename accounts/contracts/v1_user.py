@@ -50,6 +50,17 @@ ERRORS: ErrorTable = {
     erasure.DeletionInProgress: Refusal(
         409, "A deletion of this account is running.", "DELETION_IN_PROGRESS"
     ),
+    erasure.Blocked: Refusal(
+        409, "Something must be settled before this account can go.", "DELETION_BLOCKED"
+    ),
+    erasure.PlanDrifted: Refusal(
+        409, "This account has changed since the plan was made.", "PLAN_CHANGED"
+    ),
+    erasure.Paused: Refusal(409, "Deletions are paused at the moment.", "DELETIONS_PAUSED"),
+    organizations.SettlementRefused: Refusal(
+        409, "An organization cannot be passed on like this.", "SETTLEMENT_REFUSED"
+    ),
+    erasure.LedgerUnavailable: Refusal(503, "Something went wrong on our side.", "INTERNAL_ERROR"),
 }
 
 text = {"type": "string"}

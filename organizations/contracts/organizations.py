@@ -55,6 +55,12 @@ ERRORS: ErrorTable = {
         409, "This organization or a user that it manages must be retained for now"
     ),
     erasure.DeletionInProgress: Refusal(409, "A deletion of this organization is running"),
+    erasure.Blocked: Refusal(
+        409, "Something must be settled before this organization can be deleted"
+    ),
+    erasure.PlanDrifted: Refusal(409, "This organization has changed since the plan was made"),
+    erasure.Paused: Refusal(409, "Deletions are paused"),
+    organizations.SettlementRefused: Refusal(409, "An organization cannot be passed on like this"),
     protocol.IdempotentRequestRunning: Refusal(
         409, "The first request with this Idempotency-Key is still running"
     ),
@@ -62,6 +68,7 @@ ERRORS: ErrorTable = {
         422, "This Idempotency-Key was used for another request"
     ),
     drf.Throttled: Refusal(429, "Too many requests"),
+    erasure.LedgerUnavailable: Refusal(503, "Something went wrong on our side"),
     Exception: Refusal(500, "Something went wrong on our side"),
 }
 
