@@ -6,6 +6,7 @@ Development is the default and serves localhost only, so a deployment that forge
 
 import re
 import secrets
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,30 @@ SILENCED_SYSTEM_CHECKS = [
 ]
 GRACE_PERIOD = timedelta(days=env.int("GRACE_PERIOD_DAYS", 14))
 
+# --- ledger and receipts ------------------------------------------------------------------------
+
+ERASURE_LEDGER = require(
+    "ERASURE_LEDGER",
+    "the file, or the alias of a storage, that remembers erasures; not where the database lies",
+)
+if not PRODUCTION:
+    ERASURE_LEDGER = env.str("ERASURE_LEDGER", "") or str(VAR_DIR / "ledger" / "erasures.jsonl")
+    ERASURE_LEDGER = "" if ERASURE_LEDGER == "none" else ERASURE_LEDGER
+ERASURE_LEDGER_CHECK_SECONDS = env.float("ERASURE_LEDGER_CHECK_SECONDS", 1.0)
+ERASURE_GATE_ANSWER = "config.pages.behind"
+RECEIPT_SIGNING_KEY = env.str("RECEIPT_SIGNING_KEY", "")
+if sys.argv[1:2] != ["make_receipt_key"]:
+    require(
+        "RECEIPT_SIGNING_KEY",
+        "the Ed25519 key that signs receipts, as JWK, PEM or a file's path; manage.py "
+        "make_receipt_key makes one",
+    )
+# Development makes its own.
+RECEIPT_KEY_FILE = None if PRODUCTION else VAR_DIR / "receipt-key.json"
+RECEIPT_KEYS = env.str("RECEIPT_KEYS", "")
+RECEIPT_ISSUER = env.str("RECEIPT_ISSUER", "Sexton")
+BACKUP_RETENTION_DAYS = env.int("BACKUP_RETENTION_DAYS", 30)
+
 API_KEY_PREFIX = env.str("API_KEY_PREFIX", "sk-")
 if not re.fullmatch(r"[A-Za-z0-9-]*[A-Za-z0-9][-_]", API_KEY_PREFIX):
     raise ImproperlyConfigured("API_KEY_PREFIX must be letters and digits ending in '-' or '_'.")
@@ -269,6 +294,8 @@ STORAGES = {
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
+if storage := env.json("ERASURE_LEDGER_STORAGE", {}):
+    STORAGES["ledger"] = storage
 WHITENOISE_USE_FINDERS = not PRODUCTION
 WHITENOISE_AUTOREFRESH = False
 LANGUAGE_CODE = "en-us"

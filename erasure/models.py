@@ -72,6 +72,9 @@ class DeletionRequest(models.Model):
     told = models.JSONField(
         default=list, help_text="Who was told of the completion, by channel; no addresses."
     )
+    searched = models.JSONField(
+        default=dict, help_text="When the residual search ran for it, and how much it found."
+    )
     signature = models.BinaryField(
         null=True, help_text="Of the receipt, which is rebuilt from this row and its statement."
     )
@@ -236,6 +239,9 @@ class LedgerMark(models.Model):
 
     ledger = models.CharField(primary_key=True, max_length=64)
     position = models.BigIntegerField(default=0)
+    seal = models.CharField(
+        max_length=32, blank=True, help_text="Tells a row that we wrote from one that was loaded."
+    )
     at = models.DateTimeField()
 
     def __str__(self) -> str:

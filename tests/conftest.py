@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("SECRET_KEY", "only-for-tests-" * 4)
-for name in ("ENVIRONMENT", "CACHE_URL", "API_KEY_PREFIX"):
+for name in ("ENVIRONMENT", "CACHE_URL", "API_KEY_PREFIX", "RECEIPT_SIGNING_KEY", "RECEIPT_KEYS"):
     os.environ.pop(name, None)
 # No test ever sees the embedded database of this checkout: each one is pointed at its own.
 os.environ["DATABASE_URL"] = "sqlite://:memory:"
+# Nor a ledger, unless it brings one of its own.
+os.environ["ERASURE_LEDGER"] = "none"
 os.environ["VAR_DIR"] = tempfile.mkdtemp(prefix="sexton-var-")
 
 import pytest

@@ -55,6 +55,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('ledger', models.CharField(max_length=64, primary_key=True, serialize=False)),
                 ('position', models.BigIntegerField(default=0)),
+                ('seal', models.CharField(blank=True, help_text='Tells a row that we wrote from one that was loaded.', max_length=32)),
                 ('at', models.DateTimeField()),
             ],
         ),
@@ -97,6 +98,7 @@ class Migration(migrations.Migration):
                 ('cursor', models.JSONField(default=dict, help_text='How far an erasure of many transactions has come; empty otherwise.')),
                 ('counts', models.JSONField(default=dict, help_text='Rows removed, by model.')),
                 ('told', models.JSONField(default=list, help_text='Who was told of the completion, by channel; no addresses.')),
+                ('searched', models.JSONField(default=dict, help_text='When the residual search ran for it, and how much it found.')),
                 ('signature', models.BinaryField(help_text='Of the receipt, which is rebuilt from this row and its statement.', null=True)),
                 ('statement', models.CharField(blank=True, help_text='Digest of what the receipt says beside the counts.', max_length=64)),
             ],

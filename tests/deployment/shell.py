@@ -15,6 +15,8 @@ PRODUCTION = {
     "SECRET_KEY": secrets.token_urlsafe(50),
     "ALLOWED_HOSTS": "sexton.example",
     "DATABASE_URL": "sqlite://:memory:",
+    "ERASURE_LEDGER": "/nowhere/erasures.jsonl",
+    "RECEIPT_SIGNING_KEY": '{"kty":"OKP","crv":"Ed25519","d":"' + secrets.token_urlsafe(32) + '"}',
 }
 
 
@@ -35,6 +37,7 @@ def environment(**variables: str) -> dict[str, str]:
         "ALLOWED_HOSTS": "",
         "DATABASE_URL": "sqlite://:memory:",
         "CACHE_URL": "locmemcache://",
+        "ERASURE_LEDGER": "none",
         "NUM_PROXIES": "0",
         "LOG_LEVEL": "INFO",
     }

@@ -57,7 +57,10 @@ def run(code: str, *args: str, **variables: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("name", ["SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL"])
+@pytest.mark.parametrize(
+    "name",
+    ["SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "ERASURE_LEDGER", "RECEIPT_SIGNING_KEY"],
+)
 def test_production_does_not_start_without_a_required_variable_and_names_it(name: str) -> None:
     # Empty rather than absent: a .env file beside the code could fill in what is absent.
     done = manage("check", **{**PRODUCTION, name: ""})
@@ -237,7 +240,9 @@ def test_the_compose_file_holds_together() -> None:
     assert services["migrate"]["depends_on"] == {"database": {"condition": "service_healthy"}}
     assert services["migrate"]["restart"] == "no"
     assert services["database"]["volumes"]
-    assert set(compose["volumes"]) == {"database"}
+    assert services["service"]["volumes"] == services["worker"]["volumes"] == ["ledger:/ledger"]
+    assert services["worker"]["environment"]["ERASURE_LEDGER"] == "/ledger/erasures.jsonl"
+    assert set(compose["volumes"]) == {"database", "ledger"}
     loop = services["worker"]["command"][-1]
     assert "manage.py purge_accounts --execute\n" in loop
     assert "manage.py housekeep --execute\n" in loop
@@ -245,5 +250,5 @@ def test_the_compose_file_holds_together() -> None:
 
 def test_the_compose_file_has_no_default_secrets() -> None:
     text = (ROOT / "compose.yaml").read_text()
-    for name in ("SECRET_KEY", "POSTGRES_PASSWORD", "ALLOWED_HOSTS"):
+    for name in ("SECRET_KEY", "POSTGRES_PASSWORD", "ALLOWED_HOSTS", "RECEIPT_SIGNING_KEY"):
         assert text.count(f"${{{name}") == text.count(f"${{{name}:?") > 0
