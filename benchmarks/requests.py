@@ -127,6 +127,7 @@ def environment_of(url: str, folder: Path) -> dict[str, str]:
         "ALLOWED_HOSTS": "127.0.0.1",
         "SECURE_SSL_REDIRECT": "off",
         "DATABASE_URL": url,
+        "EMAIL_URL": "dummymail://",
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "STATEMENTS": str(folder / "statements.json"),
         "PYTHONPATH": str(ROOT),

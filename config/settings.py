@@ -278,6 +278,35 @@ SPECTACULAR_SETTINGS = {
 
 # --- pages, mail, language --------------------------------------------------------------------
 
+EMAIL_URL = require(
+    "EMAIL_URL", "the mail server, as smtp+tls://user:password@host:587, or dummymail:// for none"
+)
+
+
+def mailer(url: str) -> dict[str, Any]:
+    """Return Django's settings for a mail URL."""
+    given = env.email_url_config(url)
+    backend = given["EMAIL_BACKEND"]
+    if backend.endswith(".filebased.EmailBackend"):
+        return {"BACKEND": backend, "OPTIONS": {"file_path": given["EMAIL_FILE_PATH"]}}
+    if not backend.endswith(".smtp.EmailBackend"):
+        return {"BACKEND": backend}
+    names = {"host": "HOST", "port": "PORT", "username": "HOST_USER", "password": "HOST_PASSWORD"}
+    options = {ours: given[f"EMAIL_{theirs}"] for ours, theirs in names.items()}
+    options |= {f"use_{it}": given.get(f"EMAIL_USE_{it.upper()}", False) for it in ("tls", "ssl")}
+    # A deletion does not wait for ever on a mail server that does not answer.
+    return {"BACKEND": backend, "OPTIONS": {**options, "timeout": 10}}
+
+
+MAILERS = {"default": mailer(EMAIL_URL or "consolemail://")}
+_host = ALLOWED_HOSTS[0].lstrip("*.") or "localhost"
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", f"no-reply@{_host}")
+# Where the links in mails lead. Never taken from a request: a Host header can be anybody's.
+ERASURE_BASE_URL = env.str("ERASURE_BASE_URL", "") or (
+    f"https://{_host}" if PRODUCTION else "http://127.0.0.1:8000"
+)
+ERASURE_WARNING_DAYS = env.int("ERASURE_WARNING_DAYS", 3)
+
 STATIC_URL = "static/"
 STATIC_ROOT = Path(env.str("STATIC_ROOT", str(BASE_DIR / "staticfiles")))
 if not PRODUCTION:

@@ -98,3 +98,17 @@ class GraceExpired(RestoreError):
 
     subject_id: UUID
     due_at: datetime
+
+
+@dataclass
+class DeletionNotFound(Exception):
+    """No such deletion, or none that the actor may see: the two look the same on purpose."""
+
+    deletion_id: UUID | None = None
+
+
+@dataclass
+class ReceiptNotReady(Exception):
+    """There is no receipt: the erasure is not finished, or was taken back."""
+
+    state: str

@@ -53,6 +53,8 @@ class SubjectKind:
     model_label: ClassVar[str]
     prefix: ClassVar[str] = ""
     """Of its ids at the edge, as in ``usr_…``; without one the bare id is shown."""
+    noun: ClassVar[str] = ""
+    """What people call it in mails, as in "your account"; empty: the model's own name."""
     born_field: ClassVar[str] = ""
     """The field that says when a row came to be: the ledger tells a stranger by it."""
     view_permission: ClassVar[str] = ""

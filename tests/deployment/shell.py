@@ -17,6 +17,7 @@ PRODUCTION = {
     "DATABASE_URL": "sqlite://:memory:",
     "ERASURE_LEDGER": "/nowhere/erasures.jsonl",
     "RECEIPT_SIGNING_KEY": '{"kty":"OKP","crv":"Ed25519","d":"' + secrets.token_urlsafe(32) + '"}',
+    "EMAIL_URL": "smtp://mail.example",
 }
 
 
@@ -36,6 +37,7 @@ def environment(**variables: str) -> dict[str, str]:
         "SECRET_KEY": "only-for-tests-" * 4,
         "ALLOWED_HOSTS": "",
         "DATABASE_URL": "sqlite://:memory:",
+        "EMAIL_URL": "",
         "CACHE_URL": "locmemcache://",
         "ERASURE_LEDGER": "none",
         "NUM_PROXIES": "0",

@@ -59,7 +59,14 @@ def run(code: str, *args: str, **variables: str) -> Any:
 
 @pytest.mark.parametrize(
     "name",
-    ["SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "ERASURE_LEDGER", "RECEIPT_SIGNING_KEY"],
+    [
+        "SECRET_KEY",
+        "ALLOWED_HOSTS",
+        "DATABASE_URL",
+        "EMAIL_URL",
+        "ERASURE_LEDGER",
+        "RECEIPT_SIGNING_KEY",
+    ],
 )
 def test_production_does_not_start_without_a_required_variable_and_names_it(name: str) -> None:
     # Empty rather than absent: a .env file beside the code could fill in what is absent.
@@ -250,5 +257,6 @@ def test_the_compose_file_holds_together() -> None:
 
 def test_the_compose_file_has_no_default_secrets() -> None:
     text = (ROOT / "compose.yaml").read_text()
-    for name in ("SECRET_KEY", "POSTGRES_PASSWORD", "ALLOWED_HOSTS", "RECEIPT_SIGNING_KEY"):
+    names = ("SECRET_KEY", "POSTGRES_PASSWORD", "ALLOWED_HOSTS", "EMAIL_URL", "RECEIPT_SIGNING_KEY")
+    for name in names:
         assert text.count(f"${{{name}") == text.count(f"${{{name}:?") > 0
