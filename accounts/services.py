@@ -4,19 +4,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.conf import settings
 from django.db import transaction
 
 from accounts.exceptions import Oneself, SomebodyElse
 from accounts.models import Session, User
 from audit.actors import Actor
 from audit.events import Reference, record, redact_person
-from erasure import requests
+from erasure.approval import approve
+from erasure.brakes import forbid_paused
+from erasure.closing import Erasure
+from erasure.deleting import restore, suspend_locked
 from erasure.exceptions import ActorGone, RightMissing, SubjectNotFound
-from erasure.executor import Erasure, erase_locked
+from erasure.executor import erase_locked
 from erasure.models import DeletionRequest
 from erasure.rights import require_staff
-from erasure.subjects import get_kind, lock_subject
+from erasure.subjects import lock_subject
+from organizations.leaving import Settlements, lock_leaving, settle
 from organizations.models import ManagedUser
 from organizations.ownership import forbid_ownerless
 
@@ -58,22 +61,48 @@ def soft_delete_own_account(*, actor: Actor, user_id: UUID, now: datetime) -> So
     with transaction.atomic(durable=True):
         user = _lock_actor(actor)
         forbid_ownerless([user.pk])
-        request = requests.schedule(
-            actor=actor,
-            subject=Reference("user", user.pk),
-            due_at=now + settings.GRACE_PERIOD,
-            now=now,
-            before=get_kind("user").suspend(user, actor=actor, now=now),
-        )
-        record(
-            "user.deleted",
-            actor=actor,
-            subject=request.subject,
-            now=now,
-            facts={"deletion": str(request.pk)},
-            keep_details=True,
-        )
+        subject = Reference("user", user.pk)
+        request = suspend_locked(actor=actor, subject=subject, locked={subject: user}, now=now)
     return SoftDeletion(user.pk, request.pk, request.due_at)
+
+
+def schedule_deletion(
+    *,
+    actor: Actor,
+    user_id: UUID,
+    organizations: Settlements,
+    now: datetime,
+    plan_id: str = "",
+    reference: str = "",
+) -> DeletionRequest:
+    """Soft delete a user and settle what becomes of the user's organizations, all or nothing.
+
+    The actor is the user or staff. ``organizations`` says for each organization what the user
+    wants; those that it leaves out must have another owner. ``plan_id`` names the plan that was
+    looked at. Raises SomebodyElse, SubjectNotFound, ActorGone, SoleOwner, SettlementRefused,
+    PlanDrifted or DeletionInProgress.
+    """
+    subject = Reference("user", user_id)
+    is_own = user_id == actor.user_id
+    if not is_own:
+        require_staff(actor, "accounts.erase_user")
+    plan = approve(subject, plan_id) if plan_id else None
+    with transaction.atomic(durable=True):
+        locked = lock_leaving(user_id, organizations)
+        user = locked.get(subject)
+        if user is None or user.is_deleted or not (user.is_active or not is_own):
+            raise ActorGone(user_id) if is_own else SubjectNotFound("user")
+        request = suspend_locked(
+            actor=actor,
+            subject=subject,
+            locked=locked,
+            now=now,
+            planned=plan.as_facts() if plan else None,
+            plan_id=plan_id,
+            reference=reference,
+        )
+        settle(actor=actor, deletion=request, settlements=organizations, locked=locked, now=now)
+    return request
 
 
 def erase_own_account(*, actor: Actor, now: datetime) -> Erasure:
@@ -133,19 +162,23 @@ def erase_user_as_operator(
 
     ``reference`` is the case that the deletion belongs to. With ``only_deleted`` a user who has
     been restored meanwhile counts as not found. Raises RightMissing, Oneself,
-    SubjectNotFound, SoleOwner, UnderLegalHold or DeletionInProgress.
+    SubjectNotFound, Paused, SoleOwner, UnderLegalHold or DeletionInProgress.
     """
     require_staff(actor, "accounts.erase_user")
     _forbid_self(actor, user_id)
+    forbid_paused()
     with transaction.atomic(durable=True):
         user = lock_subject(Reference("user", user_id))
         if user is None or (only_deleted and not user.is_deleted):
             raise SubjectNotFound("user")
         managed_by = ManagedUser.objects.filter(user_id=user_id).values_list("organization_id")
         organization = managed_by.first()
-        facts = {"reference": reference} if reference else {}
         return _erase(
-            actor, user, now, organization_id=organization[0] if organization else None, facts=facts
+            actor,
+            user,
+            now,
+            organization_id=organization[0] if organization else None,
+            reference=reference,
         )
 
 
@@ -156,16 +189,7 @@ def restore_user(*, actor: Actor, user_id: UUID, now: datetime, reference: str =
     Raises RightMissing, SubjectNotFound, NotRestorable, GraceExpired, or NameTaken when somebody
     else bears the username or the e-mail address by now.
     """
-    require_staff(actor, "accounts.restore_user")
-    with transaction.atomic(durable=True):
-        subject = Reference("user", user_id)
-        user = lock_subject(subject)
-        if user is None:
-            raise SubjectNotFound("user")
-        before = requests.cancel(subject=subject, now=now).before
-        get_kind("user").resume(user, before, actor=actor)
-        facts = {"reference": reference} if reference else {}
-        record("user.restored", actor=actor, subject=subject, now=now, facts=facts)
+    restore(actor=actor, subject=Reference("user", user_id), now=now, reference=reference)
 
 
 def set_active(*, actor: Actor, user_id: UUID, is_active: bool, now: datetime) -> None:
@@ -193,7 +217,7 @@ def _erase(
     *,
     organization_id: UUID | None = None,
     keep_logs: bool = False,
-    facts: dict[str, str] | None = None,
+    reference: str = "",
 ) -> Erasure:
     """Erase a locked user. Guards first; then keys, sessions and all else go with the row."""
     if not user.is_deleted:
@@ -205,7 +229,7 @@ def _erase(
         organization_id=organization_id,
         now=now,
         keep_logs=keep_logs,
-        facts=facts,
+        reference=reference,
     )
 
 

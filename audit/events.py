@@ -1,14 +1,16 @@
 """Writing and redacting events."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from uuid_utils.compat import uuid7
+
 from audit.actors import Actor
 from audit.models import AuditEvent, EventDetail
-from audit.statements import insert
+from audit.statements import insert, insert_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,42 @@ def record(
             )
         )
     return event.id
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """What one event of many says: about whom, within which organization, and the facts as the
+    text of a JSON object."""
+
+    subject_id: UUID
+    organization_id: UUID | None
+    facts: str
+
+
+def record_many(
+    action: str, *, actor: Actor, kind: str, now: datetime, happenings: Sequence[Happening]
+) -> None:
+    """Write an event of the same action about each of many subjects of a kind, with one statement
+    in the caller's transaction. For work by set, where an instance for each event costs too much.
+    """
+    own = actor.organization_id
+    insert_columns(
+        AuditEvent,
+        {
+            "id": [uuid7() for _ in happenings],
+            "at": now,
+            "action": action,
+            "actor_kind": actor.kind,
+            "actor_id": actor.id,
+            "subject_kind": kind,
+            "subject_id": [it.subject_id for it in happenings],
+            "organization_id": [it.organization_id or own for it in happenings],
+            "credential_id": actor.credential_id,
+            "channel": actor.channel,
+            "request_id": actor.request_id,
+            "facts": [it.facts for it in happenings],
+        },
+    )
 
 
 def redact_person(person_id: UUID) -> int:

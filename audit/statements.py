@@ -19,8 +19,9 @@ no part in Python conditions: it is a slot when the function runs. ``None`` comp
 """
 
 import inspect
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -169,6 +170,90 @@ def insert(*rows: models.Model) -> None:
         cursor.execute(text + f", {place}" * (len(rows) - 1), values)
     for row in rows:
         row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
+
+
+def insert_columns(model: type[models.Model], columns: Mapping[str, Any]) -> None:
+    """Write many new rows of a model with one statement, from columns instead of instances.
+
+    A list or a tuple holds one value for each row; anything else is the value of all of them. The
+    values are such as the database takes: a JSON document comes as its text. A field that is left
+    out takes its default, which must not be made anew for each row.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    many = {name: values for name, values in columns.items() if isinstance(values, list | tuple)}
+    size = len(next(iter(many.values())))
+    if not size:
+        return
+    fields: dict[str, Any] = {field.name: field for field in model._meta.local_concrete_fields}
+    # An instance that is never saved knows the defaults.
+    blank = model(**{name: value for name, value in columns.items() if name not in many})
+    same = {
+        name: field.get_db_prep_save(field.pre_save(blank, add=True), connection)
+        for name, field in fields.items()
+        if name not in many
+    }
+    quote = connection.ops.quote_name
+    names = ", ".join(quote(fields[name].column) for name in [*many, *same])
+    into = f"INSERT INTO {quote(model._meta.db_table)} ({names}) "
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            # Arrays of text: the driver need not look at each value for its type.
+            types = [str(fields[name].db_type(connection)).partition("(")[0] for name in many]
+            listed = ", ".join(f"c{n}::{kind}" for n, kind in enumerate(types))
+            arrays = ", ".join("%s::text[]" for _ in many)
+            short = ", ".join(f"c{n}" for n, _ in enumerate(types))
+            rest = "".join(", %s" for _ in same)
+            cursor.execute(
+                f"{into}SELECT {listed}{rest} FROM unnest({arrays}) AS t({short})",  # noqa: S608
+                [*same.values(), *(as_array(values) for values in many.values())],
+            )
+        else:
+            slots = ", ".join("%s" for _ in [*many, *same])
+            ready = [_spell(fields[name], values, connection) for name, values in many.items()]
+            rows = [[*row, *same.values()] for row in zip(*ready, strict=True)]
+            cursor.executemany(f"{into}VALUES ({slots})", rows)
+
+
+def as_array(values: Iterable[Any]) -> str:
+    """Return values as the text of a PostgreSQL array: the driver's own way, by which each element
+    is adapted for itself, costs a set of hundreds more than the statement does."""
+    return "{" + ",".join([_spell_element(it) for it in values]) + "}"
+
+
+class Among(models.Lookup):
+    """The condition that a UUID field is one of many, as one parameter instead of one for each id:
+    sets of any size are then the same statement, and cost the driver nothing.
+
+    ``rows.filter(Among("subject_id", ids))``
+    """
+
+    prepare_rhs = False
+
+    def __init__(self, field: Any, ids: Any) -> None:
+        super().__init__(models.F(field) if isinstance(field, str) else field, list(ids))
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        column, params = self.process_lhs(compiler, connection)
+        if connection.vendor == "postgresql":
+            return f"{column} = ANY(%s::uuid[])", (*params, as_array(self.rhs))
+        listed = json.dumps([it.hex for it in self.rhs])
+        return f"{column} IN (SELECT value FROM json_each(%s))", (*params, listed)  # noqa: S608
+
+
+def _spell_element(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, UUID):
+        return value.hex
+    text = str(value)
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _spell(field: Any, values: Iterable[Any], connection: Any) -> list[Any]:
+    if isinstance(field, models.JSONField):
+        return list(values)
+    return [field.get_db_prep_value(value, connection) for value in values]
 
 
 def _texts_of(connection: Any) -> dict[Any, Any]:

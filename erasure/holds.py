@@ -1,5 +1,7 @@
-"""The one choke point for legal holds. Every path that erases passes ``forbid_held``."""
+"""The one choke point for legal holds. Every path that erases asks ``held_among`` or passes
+``forbid_held``, with the subjects' rows locked: a hold locks the row, too, before it stands."""
 
+from collections.abc import Collection
 from datetime import date, datetime
 from uuid import UUID
 
@@ -7,13 +9,23 @@ from django.db import transaction
 
 from audit.actors import Actor
 from audit.events import Reference, record
+from audit.statements import Among
+from erasure import requests
 from erasure.exceptions import SubjectNotFound, UnderLegalHold
 from erasure.models import LegalHold
 from erasure.subjects import lock_subject
 
 
+def held_among(kind: str, ids: Collection[UUID]) -> set[UUID]:
+    """Return which of these subjects a hold stands on. One query."""
+    if not ids:
+        return set()
+    held = LegalHold.objects.active().filter(Among("subject_id", ids), subject_kind=kind)
+    return set(held.values_list("subject_id", flat=True))
+
+
 def is_held(subject: Reference) -> bool:
-    return LegalHold.objects.active().on(subject).exists()
+    return bool(held_among(subject.kind, [subject.id]))
 
 
 def forbid_held(subject: Reference) -> None:
@@ -46,14 +58,24 @@ def place_hold(
 
 
 def release_hold(*, actor: Actor, hold_id: UUID, now: datetime) -> bool:
-    """End a hold; return False when it had ended before. What was due is due again at once."""
+    """End a hold; return False when it had ended before.
+
+    With the last hold gone a deletion that it kept waiting is queued again: the next purge takes
+    it, without the wait that an earlier failure had set.
+    """
     with transaction.atomic(durable=True):
+        # The subject's row comes before its holds in the order of locks.
+        known = LegalHold.objects.only("subject_kind", "subject_id").get(pk=hold_id)
+        subject = Reference(known.subject_kind, known.subject_id)
+        lock_subject(subject)
         hold = LegalHold.objects.select_for_update().get(pk=hold_id)
         if hold.released_at is not None:
             return False
         hold.released_at = now
         hold.released_by_id = actor.person_id
         hold.save(update_fields=["released_at", "released_by_id"])
-        subject = Reference(hold.subject_kind, hold.subject_id)
-        record("hold.released", actor=actor, subject=subject, now=now, facts={"hold": str(hold_id)})
+        facts = {"hold": str(hold_id)}
+        if not is_held(subject) and (waiting := requests.requeue(subject, now=now)):
+            facts["requeued"] = str(waiting.pk)
+        record("hold.released", actor=actor, subject=subject, now=now, facts=facts)
         return True

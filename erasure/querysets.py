@@ -1,10 +1,37 @@
 from datetime import datetime
 from typing import Any, Self
+from uuid import UUID
 
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 
 from audit.events import Reference
+
+
+class IsOpen(models.Lookup):
+    """The condition that a deletion is not at its end, in the very words of the index: a parameter
+    in their place would hide from the planner of a prepared statement that the index fits."""
+
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        column, params = self.process_lhs(compiler, connection)
+        return f"{column} IN ('scheduled', 'running', 'failed')", params
+
+
+class IsAfter(models.Lookup):
+    """The condition that a deletion comes after a place in the order of due times: one range of
+    the index, however many deletions are due at the same moment."""
+
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        at, params = self.process_lhs(compiler, connection)
+        due_at = models.DateTimeField().get_db_prep_value(self.rhs[0], connection)
+        pk = models.UUIDField().get_db_prep_value(self.rhs[1], connection)
+        table = at.rpartition(".")[0]
+        key = f"{table}.{connection.ops.quote_name('id')}"
+        return f"({at}, {key}) > (%s, %s)", [*params, due_at, pk]
 
 
 class LegalHoldQuerySet(models.QuerySet[Any]):
@@ -42,11 +69,15 @@ class DeletionRequestQuerySet(models.QuerySet[Any]):
         A running one whose lease has lapsed belongs to a worker that died, and is due again.
         A failed one waits for its next try.
         """
-        waiting = Q(state__in=("scheduled", "failed"), due_at__lte=now) & (
-            Q(retry_at=None) | Q(retry_at__lte=now)
-        )
+        waiting = Q(state__in=("scheduled", "failed")) & (Q(retry_at=None) | Q(retry_at__lte=now))
         stalled = Q(state="running", lease_until__lte=now)
-        return self.with_hold().filter(waiting | stalled, held=False).order_by("due_at", "id")
+        rows = self.with_hold().filter(IsOpen(F("state"), True), due_at__lte=now, held=False)
+        rows = rows.filter(waiting | stalled)
+        return rows.order_by("due_at", "id")
+
+    def after(self, due_at: datetime, pk: UUID) -> Self:
+        """Those that come later in the order of ``due``."""
+        return self.filter(IsAfter(F("due_at"), (due_at, pk)))
 
     def claim(self, now: datetime, **lease: Any) -> int:
         """Take what is due, in one guarded UPDATE; return how many rows were taken."""

@@ -65,6 +65,7 @@ policy(
         "cursor": "Keys of rows that are gone.",
         "counts": "Numbers of rows, by model.",
         "told": "Channels and times, no addresses.",
+        "searched": "When, and how many hits.",
     },
 )
 policy(
@@ -115,7 +116,7 @@ policy(
 )
 policy(
     "erasure.LedgerMark",
-    opaque=["ledger", "position", "at"],
+    opaque=["ledger", "position", "seal", "at"],
     nobody="It says how far this database has read the ledger.",
 )
 policy(

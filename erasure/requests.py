@@ -1,5 +1,12 @@
-"""A deletion request's life: scheduled, running, completed; cancelled; failed and tried again."""
+"""A deletion request's life: scheduled, running, completed; cancelled; failed and tried again.
 
+Whoever changes a request holds its subject's row lock, if the row still exists. A claim, a lease
+and its token are for work of many transactions: whose token is gone has lost the work and commits
+nothing more.
+"""
+
+import hashlib
+import secrets
 import traceback
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -16,6 +23,11 @@ from erasure.models import DeletionRequest
 
 LEASE = timedelta(minutes=5)
 RETRY_AFTER = timedelta(minutes=15)
+RETRY_AT_MOST = timedelta(days=1)
+
+
+class LeaseLost(Exception):
+    """Another worker took the request over. Nothing of the present transaction may be kept."""
 
 
 def schedule(
@@ -26,6 +38,10 @@ def schedule(
     now: datetime,
     before: Mapping[str, Any],
     organization_id: UUID | None = None,
+    cause_id: UUID | None = None,
+    planned: Mapping[str, Any] | None = None,
+    plan_id: str = "",
+    reference: str = "",
 ) -> DeletionRequest:
     """Write the request of a soft delete, in the caller's transaction, the subject's row locked.
 
@@ -36,12 +52,22 @@ def schedule(
         raise DeletionInProgress(subject.kind, subject.id)
     request = _new(past, actor, subject, due_at, now, organization_id)
     request.before = dict(before)
+    request.cause_id = cause_id
+    request.planned = dict(planned or {})
+    request.plan_id = plan_id
+    request.reference = reference
     insert(request)
     return request
 
 
 def begin(
-    *, actor: Actor, subject: Reference, now: datetime, organization_id: UUID | None = None
+    *,
+    actor: Actor,
+    subject: Reference,
+    now: datetime,
+    organization_id: UUID | None = None,
+    cause_id: UUID | None = None,
+    reference: str = "",
 ) -> DeletionRequest:
     """Return the request of an erasure that happens in this transaction, the row locked.
 
@@ -52,23 +78,82 @@ def begin(
     if past is None or past.state not in DeletionRequest.OPEN:
         request = _new(past, actor, subject, now, now, organization_id)
         request.state = DeletionRequest.State.RUNNING
+        request.cause_id = cause_id
+        request.reference = reference
         request.attempts = 1
         return request
     if past.is_leased(now):
         raise DeletionInProgress(subject.kind, subject.id)
     past.attempts += 1
+    past.reference = past.reference or reference
     return past
 
 
-def complete(request: DeletionRequest, *, counts: Mapping[str, int], now: datetime) -> None:
-    """Close a request in the transaction that removed the rows it counts."""
+def take(request: DeletionRequest, *, now: datetime) -> None:
+    """Put a request that ``begin`` returned under a lease, for an erasure of many transactions.
+
+    It is due from now on, so that another worker goes on with it when this one dies.
+    """
+    request.state = DeletionRequest.State.RUNNING
+    request.lease_token, request.lease_until = uuid7(), now + LEASE
+    request.due_at = min(request.due_at, now)
+    request.retry_at = None
+    request.save()
+
+
+def claim(deletion_id: UUID, *, now: datetime) -> DeletionRequest | None:
+    """Take one due request under a lease; None when it is no longer due or somebody has it.
+
+    One guarded UPDATE checks due time, hold, state and lease again: of two workers one gets it.
+    """
+    token = uuid7()
+    rows = DeletionRequest.objects.filter(pk=deletion_id)
+    if not rows.claim(now, lease_token=token, lease_until=now + LEASE):
+        return None
+    mine: DeletionRequest | None = rows.filter(lease_token=token).first()
+    return mine
+
+
+def claim_due(*, now: datetime, skip: set[UUID]) -> DeletionRequest | None:
+    """Claim the request that has been due longest; None when nothing is due."""
+    while True:
+        found = DeletionRequest.objects.due(now).exclude(pk__in=skip).values_list("pk").first()
+        if found is None:
+            return None
+        if claimed := claim(found[0], now=now):
+            return claimed
+        skip.add(found[0])
+
+
+def lock_claimed(request: DeletionRequest) -> DeletionRequest:
+    """Lock a claimed request for one more transaction of its work and return it as it is now.
+
+    Raises LeaseLost when another worker took it over, the fence that keeps a worker that slept
+    from committing beside its successor.
+    """
+    rows = DeletionRequest.objects.select_for_update()
+    mine: DeletionRequest | None = rows.filter(
+        pk=request.pk, state=DeletionRequest.State.RUNNING, lease_token=request.lease_token
+    ).first()
+    if mine is None:
+        raise LeaseLost(request.pk)
+    return mine
+
+
+def advance(request: DeletionRequest, *, now: datetime) -> None:
+    """Write down how far a locked request has come, in the transaction of the work itself, and
+    keep the lease for as long again."""
+    request.lease_until = now + LEASE
+    request.save(update_fields=["counts", "cursor", "lease_until"])
+
+
+def complete(request: DeletionRequest, *, now: datetime) -> None:
+    """Close a request, its counts filled in, in the transaction that removed the last rows."""
     request.state = DeletionRequest.State.COMPLETED
-    request.counts = dict(counts)
     request.finished_at = now
     request.lease_until = request.lease_token = request.retry_at = None
     request.last_error = ""
-    request.before = {}
-    request.save()
+    request.before, request.cursor = {}, {}
 
 
 def cancel(*, subject: Reference, now: datetime) -> DeletionRequest:
@@ -88,48 +173,75 @@ def cancel(*, subject: Reference, now: datetime) -> DeletionRequest:
     return request
 
 
-def claim_due(*, now: datetime, skip: set[UUID]) -> DeletionRequest | None:
-    """Claim the request that has been due longest, under a lease; None when nothing is due.
-
-    Selection and claim are two statements; the claim is one UPDATE that checks due time, hold and
-    state again, so of two workers one gets the row and the other looks further.
-    """
-    while True:
-        found = DeletionRequest.objects.due(now).exclude(pk__in=skip).values_list("pk").first()
-        if found is None:
-            return None
-        token = uuid7()
-        claimed = DeletionRequest.objects.filter(pk=found[0]).claim(
-            now, lease_token=token, lease_until=now + LEASE
-        )
-        if claimed:
-            return DeletionRequest.objects.get(pk=found[0], lease_token=token)
-        skip.add(found[0])
-
-
 def release(request: DeletionRequest) -> None:
-    """Give a claimed request back: a legal hold came between its claim and its execution."""
-    DeletionRequest.objects.filter(pk=request.pk, lease_token=request.lease_token).update(
-        state=DeletionRequest.State.SCHEDULED, lease_until=None, lease_token=None
-    )
+    """Give a claimed request back: a hold, a pause or a limit came between claim and work.
+
+    One that has removed rows already stays ``running`` without a lease, so that nobody restores
+    half of a subject; it is due again at once.
+    """
+    mine = DeletionRequest.objects.filter(pk=request.pk, lease_token=request.lease_token)
+    if request.cursor:
+        mine.update(lease_until=request.requested_at, lease_token=None)
+    else:
+        mine.update(state=DeletionRequest.State.SCHEDULED, lease_until=None, lease_token=None)
 
 
 def fail(request: DeletionRequest, error: Exception, *, now: datetime) -> str:
     """Record why an attempt ended and when the next one is due; return the recorded text.
 
-    Only the error's type and place are kept: a database's message may quote a person's data.
+    Each further try waits twice as long, a day at most.
     """
-    frame = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
-    where = f" in {frame.name}" if frame else ""
-    text = f"{type(error).__name__}{where}"[:200]
+    text = describe_error(error)
+    wait = min(RETRY_AFTER * 2 ** min(request.attempts - 1, 10), RETRY_AT_MOST)
     DeletionRequest.objects.filter(pk=request.pk, lease_token=request.lease_token).update(
         state=DeletionRequest.State.FAILED,
         last_error=text,
-        retry_at=now + RETRY_AFTER,
+        retry_at=now + wait,
         lease_until=None,
         lease_token=None,
     )
     return text
+
+
+def describe_error(error: Exception) -> str:
+    """Return an error as it may be kept: its type and its place, or the codes of what blocks.
+
+    Never its message: a database's may quote a person's data.
+    """
+    blockers = getattr(error, "blockers", None)
+    if blockers:
+        return f"Blocked: {', '.join(sorted({it.code for it in blockers}))}"[:200]
+    frame = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
+    where = f" in {frame.name}" if frame else ""
+    return f"{type(error).__name__}{where}"[:200]
+
+
+def requeue(subject: Reference, *, now: datetime) -> DeletionRequest | None:
+    """Let a deletion that a hold kept waiting be tried at the next chance; return it if it is due.
+    Call it with the subject's row locked."""
+    request = _lock_latest(subject)
+    if request is None or request.state not in DeletionRequest.OPEN or request.is_leased(now):
+        return None
+    if request.retry_at is not None:
+        request.retry_at = None
+        request.save(update_fields=["retry_at"])
+    return request if request.due_at <= now else None
+
+
+def new_status_link(request: DeletionRequest) -> str:
+    """Return a token by which anybody who holds it may follow a deletion; its digest alone is
+    kept. An earlier token ends."""
+    token = secrets.token_urlsafe(24)
+    request.status_digest = hashlib.sha256(token.encode()).hexdigest()
+    request.save(update_fields=["status_digest"])
+    return token
+
+
+def find_by_status(token: str) -> DeletionRequest | None:
+    """Return the deletion that a status link's token belongs to."""
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    found: DeletionRequest | None = DeletionRequest.objects.filter(status_digest=digest).first()
+    return found
 
 
 def _lock_latest(subject: Reference) -> DeletionRequest | None:

@@ -3,9 +3,11 @@
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.db import models
 
 from audit.actors import Actor
 from erasure.exceptions import RightMissing
+from erasure.subjects import SubjectKind
 
 
 def require_staff(actor: Actor, right: str) -> None:
@@ -16,7 +18,30 @@ def require_staff(actor: Actor, right: str) -> None:
     """
     if actor.kind == "system":
         return
-    found: Any = get_user_model()._default_manager
-    staff = found.filter(pk=actor.user_id, is_active=True, is_deleted=False, is_staff=True).first()
+    staff = _find_staff(actor)
     if staff is None or not staff.has_perm(right):
         raise RightMissing(right)
+
+
+def right_to_restore(kind: SubjectKind) -> str:
+    """Return the permission that restoring a kind of subject takes."""
+    return kind.restore_permission or _default(kind, "change")
+
+
+def right_to_erase(kind: SubjectKind) -> str:
+    """Return the permission that erasing a kind of subject takes."""
+    return kind.erase_permission or _default(kind, "delete")
+
+
+def _default(kind: SubjectKind, verb: str) -> str:
+    options = kind.model._meta
+    return f"{options.app_label}.{verb}_{options.model_name}"
+
+
+def _find_staff(actor: Actor) -> Any | None:
+    if actor.user_id is None:
+        return None
+    model: Any = get_user_model()
+    pk = actor.user_id if isinstance(model._meta.pk, models.UUIDField) else actor.user_id.int
+    found = model._default_manager.filter(pk=pk, is_active=True, is_staff=True).first()
+    return None if getattr(found, "is_deleted", False) else found

@@ -57,6 +57,8 @@ class SubjectKind:
     """What people call it in mails, as in "your account"; empty: the model's own name."""
     born_field: ClassVar[str] = ""
     """The field that says when a row came to be: the ledger tells a stranger by it."""
+    rank: ClassVar[int] = 0
+    """Subjects of a lower rank are locked first: users before organizations."""
     view_permission: ClassVar[str] = ""
     restore_permission: ClassVar[str] = ""
     erase_permission: ClassVar[str] = ""
@@ -150,6 +152,11 @@ def get_kind(name: str) -> SubjectKind:
 
 def kind_names() -> list[str]:
     return sorted(_kinds)
+
+
+def lock_order(kinds: Iterable[str]) -> list[str]:
+    """Return kinds in the order in which their subjects are locked."""
+    return sorted(set(kinds), key=lambda name: (get_kind(name).rank, name))
 
 
 def lock_subjects(kind: str, ids: Iterable[UUID]) -> dict[UUID, Any]:

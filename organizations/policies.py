@@ -72,6 +72,7 @@ class OrganizationKind(SubjectKind):
 
     name = "organization"
     model_label = "organizations.Organization"
+    rank = 1
     born_field = "created_at"
     view_permission = "organizations.view_organization"
     restore_permission = "organizations.restore_organization"

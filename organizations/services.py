@@ -14,9 +14,10 @@ from apikeys.exceptions import OrganizationNotRun
 from apikeys.services import IssuedKey, issue_key
 from audit.actors import Actor
 from audit.events import Reference, record
+from erasure.brakes import forbid_paused
+from erasure.closing import Erasure
 from erasure.exceptions import DeletionInProgress, SubjectNotFound
-from erasure.executor import Erasure, erase_locked
-from erasure.holds import forbid_held
+from erasure.executor import erase_family
 from erasure.rights import require_staff
 from erasure.subjects import lock_subject, lock_subjects
 from organizations.exceptions import NotOrganizationOwner
@@ -146,11 +147,12 @@ def teardown_organization(
     *, actor: Actor, organization_id: UUID, reference: str, now: datetime
 ) -> OrganizationDeletion:
     """Tear down an organization as staff, who need not own it. Raises what
-    ``delete_organization`` raises, but RightMissing in place of NotOrganizationOwner."""
+    ``delete_organization`` raises, but RightMissing or Paused in place of NotOrganizationOwner."""
     require_staff(actor, "organizations.teardown_organization")
+    forbid_paused()
     with transaction.atomic(durable=True):
         managed = _lock_for_teardown(organization_id)
-        return _tear_down(actor, organization_id, managed, now, facts={"reference": reference})
+        return _tear_down(actor, organization_id, managed, now, reference)
 
 
 def _lock_for_teardown(organization_id: UUID) -> dict[UUID, Any]:
@@ -178,31 +180,21 @@ def _tear_down(
     organization_id: UUID,
     managed: dict[UUID, Any],
     now: datetime,
-    facts: Mapping[str, str] | None = None,
+    reference: str = "",
 ) -> OrganizationDeletion:
-    subject = Reference("organization", organization_id)
-    forbid_held(subject)
     if managed:
         forbid_ownerless(managed.keys(), spare=organization_id)
-    erased = tuple(
-        erase_locked(
-            actor=actor,
-            subject=Reference("user", user_id),
-            instance=user,
-            organization_id=organization_id,
-            now=now,
-        )
-        for user_id, user in managed.items()
-    )
+    subject = Reference("organization", organization_id)
+    locked: dict[Reference, Any] = {Reference("user", pk): row for pk, row in managed.items()}
+    locked[subject] = Organization.objects.get(pk=organization_id)
     # The row goes last: the database takes what hangs on it. A crash before the commit leaves
     # the organization and its managed users as they were.
-    organization = Organization.objects.get(pk=organization_id)
-    done = erase_locked(
-        actor=actor, subject=subject, instance=organization, now=now, facts=facts or {}
+    done, companions = erase_family(
+        actor=actor, subject=subject, locked=locked, now=now, reference=reference
     )
     return OrganizationDeletion(
         organization_id=organization_id,
         deletion_id=done.request_id,
         counts=done.counts,
-        managed_users=erased,
+        managed_users=tuple(companions),
     )

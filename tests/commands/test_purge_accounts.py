@@ -125,6 +125,11 @@ def test_json_names_subject_deletion_and_rows() -> None:
             }
         ],
         "failed": [],
+        "rows": 3,
+        "held": 0,
+        "paused": 0,
+        "busy": 0,
+        "stopped": "",
     }
 
 

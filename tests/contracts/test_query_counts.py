@@ -16,12 +16,12 @@ pytestmark = pytest.mark.django_db
 
 # PostgreSQL erases and counts in one statement; SQLite counts first.
 COUNTS = {
-    account: {"postgresql": 8, "sqlite": 10},
+    account: {"postgresql": 9, "sqlite": 11},
     v1_user: {"postgresql": 10, "sqlite": 10},
-    users: {"postgresql": 11, "sqlite": 13},
+    users: {"postgresql": 12, "sqlite": 14},
     logs: {"postgresql": 5, "sqlite": 5},
-    organizations: {"postgresql": 13, "sqlite": 15},
-    user: {"postgresql": 11, "sqlite": 12},
+    organizations: {"postgresql": 15, "sqlite": 17},
+    user: {"postgresql": 13, "sqlite": 14},
 }
 
 

@@ -9,7 +9,8 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.services import soft_delete_own_account
 from audit.actors import Actor
-from erasure import executor, requests
+from erasure import requests
+from erasure.alone import Budget, erase_claimed
 from erasure.exceptions import UnderLegalHold
 from erasure.models import DeletionRequest
 from tests.bystanders import charlie_untouched
@@ -32,7 +33,7 @@ def test_the_hold_wins_and_the_claim_is_given_back() -> None:
         assert claimed
         place_hold("user", alice.pk)
         with pytest.raises(UnderLegalHold):
-            executor.execute(claimed, actor=SYSTEM, now=LATER)
+            erase_claimed(claimed, actor=SYSTEM, clock=lambda: LATER, budget=Budget())
         requests.release(claimed)
     assert User.objects.filter(pk=alice.pk).exists()
     request = DeletionRequest.objects.get(subject_id=alice.pk)

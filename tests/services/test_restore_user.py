@@ -45,7 +45,8 @@ def test_the_account_comes_back_as_it_was_and_its_credentials_do_not() -> None:
     assert not Session.objects.filter(user=alice).exists()
     assert DeletionRequest.objects.get(subject_id=alice.pk).state == "cancelled"
     event = AuditEvent.objects.get(action="user.restored", subject_id=alice.pk)
-    assert event.facts == {"reference": "CASE-7"}
+    deletion = DeletionRequest.objects.get(subject_id=alice.pk)
+    assert event.facts == {"deletion": str(deletion.pk), "reference": "CASE-7"}
 
 
 def test_until_the_last_second_of_the_grace_period() -> None:

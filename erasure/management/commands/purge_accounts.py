@@ -1,76 +1,208 @@
 """``manage.py purge_accounts``: erase what is due."""
 
 import json as jsonlib
+import re
 from argparse import ArgumentParser, ArgumentTypeError
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand
 from django.utils import timezone
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from audit.actors import Actor
-from erasure.executor import PurgeReport, preview, purge_due
-from erasure.models import DeletionRequest
+from erasure.brakes import standing_pause
+from erasure.closing import Erasure
+from erasure.executor import preview
+from erasure.purging import PurgeReport, find_due, purge_due
+from erasure.subjects import get_kind, kind_names
+
+FAILED, STOPPED = 1, 3
 
 
 class Command(BaseCommand):
     help = (
         "Erases every subject whose grace period is over and that is under no legal hold. Without "
-        "--execute it only says what it would erase. Exit codes: 0 all well, 1 some erasures "
-        "failed and will be tried again, 2 wrong usage."
+        "--execute it only says what it would erase. Exit codes: 0 all well; 1 some erasures "
+        "failed, are named, and will be tried again; 2 wrong usage; 3 stopped early: by a pause, "
+        "by too many failures, by --max-rows or by a ledger that cannot be written."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--execute", action="store_true", help="erase; irreversible")
+        mode = parser.add_mutually_exclusive_group()
+        mode.add_argument("--execute", action="store_true", help="erase; irreversible")
+        mode.add_argument("--dry-run", action="store_true", help="change nothing (the default)")
         parser.add_argument("--limit", type=_positive, help="at most so many subjects")
+        parser.add_argument("--max-rows", type=_positive, help="at most so many rows")
+        parser.add_argument(
+            "--older-than", type=_age, metavar="AGE", help="only what is overdue by 12h, 7d or more"
+        )
+        parser.add_argument("--kind", choices=kind_names(), help="only subjects of this kind")
+        parser.add_argument("--jobs", type=_positive, help="processes, on PostgreSQL")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
-    def handle(
-        self, *args: Any, execute: bool, limit: int | None, json: bool, **options: Any
-    ) -> None:
-        result = self._purge(limit) if execute else self._dry_run(limit)
-        self.stdout.write(jsonlib.dumps(result, default=str) if json else _describe(result))
-        if result["failed"]:
-            raise SystemExit(1)
+    def handle(self, *args: Any, execute: bool, json: bool, **options: Any) -> None:
+        now = timezone.now()
+        age: timedelta | None = options["older_than"]
+        chosen = {
+            "limit": options["limit"],
+            "max_rows": options["max_rows"],
+            "before": now - age if age else None,
+            "only": options["kind"],
+        }
+        told = _Json(self.stdout, execute) if json else _Words(self.stdout, execute)
+        if execute:
+            report = self._purge(told, now, jobs=options["jobs"], **chosen)
+        else:
+            report = self._dry_run(told, now, **chosen)
+        told.end(report)
+        if report.failed:
+            raise SystemExit(FAILED)
+        if report.stopped:
+            raise SystemExit(STOPPED)
 
-    def _dry_run(self, limit: int | None) -> dict[str, Any]:
-        due = DeletionRequest.objects.due(timezone.now())[:limit]
-        plans = []
-        for request in due:
-            plan = preview(request.subject)
-            rows = plan.removed if plan else {}
-            plans.append(_line(request.subject, request.pk, rows))
-        return {"executed": False, "subjects": plans, "failed": []}
+    def _dry_run(
+        self,
+        told: "_Told",
+        now: datetime,
+        *,
+        limit: int | None,
+        max_rows: int | None,
+        before: datetime | None,
+        only: str | None,
+    ) -> PurgeReport:
+        report = PurgeReport()
+        if (pause := standing_pause()) is not None:
+            report.stopped = f"paused: {pause.reason}"
+        due = find_due(now, before, only)
+        with _progress(min(due.count(), limit or due.count())) as advance:
+            for request in due[:limit].iterator(chunk_size=500):
+                plan = preview(request.subject)
+                rows = plan.removed if plan else {}
+                if max_rows is not None and report.total + sum(rows.values()) > max_rows:
+                    break
+                report.take(rows)
+                told.subject(request.subject.kind, request.subject.id, request.pk, rows)
+                advance(1)
+        return report
 
-    def _purge(self, limit: int | None) -> dict[str, Any]:
-        report: PurgeReport = purge_due(
-            actor=Actor.system("purge_accounts"), clock=timezone.now, limit=limit
-        )
-        erased = [_line(done.subject, done.request_id, done.counts) for done in report.erased]
-        failed = [{"deletion": pk, "error": why} for pk, why in report.failed.items()]
-        return {"executed": True, "subjects": erased, "failed": failed}
+    def _purge(
+        self, told: "_Told", now: datetime, *, jobs: int | None, **chosen: Any
+    ) -> PurgeReport:
+        due = find_due(now, chosen["before"], chosen["only"]).count()
+        with _progress(min(due, chosen["limit"] or due)) as advance:
+
+            def show(done: Sequence[Erasure], report: PurgeReport) -> None:
+                for it in done:
+                    told.subject(it.subject.kind, it.subject.id, it.request_id, it.counts)
+                advance(len(done))
+
+            return purge_due(
+                actor=Actor.system("purge_accounts"),
+                clock=timezone.now,
+                jobs=jobs,
+                on_progress=show,
+                **chosen,
+            )
 
 
-def _line(subject: Any, deletion: Any, rows: dict[str, int]) -> dict[str, Any]:
-    return {**asdict(subject), "deletion": deletion, "rows": rows}
+@contextmanager
+def _progress(total: int) -> Iterator[Any]:
+    """A bar on the terminal of whoever watches; nothing in a log or a pipe."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done: None
+        return
+    columns = (TextColumn("erasing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done: bar.advance(task, done)
 
 
-def _describe(result: dict[str, Any]) -> str:
-    verb = "Erased" if result["executed"] else "Would erase"
-    lines = [
-        f"{verb} {it['kind']} {it['id']}: "
-        + (", ".join(f"{n} {model}" for model, n in it["rows"].items()) or "gone already")
-        for it in result["subjects"]
-    ]
-    lines += [f"FAILED {it['deletion']}: {it['error']}" for it in result["failed"]]
-    rows = sum(sum(it["rows"].values()) for it in result["subjects"])
-    lines.append(f"{verb} {len(result['subjects'])} subjects, {rows} rows.")
-    if not result["executed"]:
-        lines.append("Nothing was changed. Run it again with --execute to erase.")
-    return "\n".join(lines)
+class _Told:
+    """Says what happens while it happens, so that no run is too long for the memory."""
+
+    def __init__(self, out: Any, executed: bool) -> None:
+        self.out, self.executed, self.subjects = out, executed, 0
+
+    def subject(self, kind: str, pk: Any, deletion: Any, rows: Mapping[str, int]) -> None:
+        raise NotImplementedError
+
+    def end(self, report: PurgeReport) -> None:
+        raise NotImplementedError
+
+
+class _Json(_Told):
+    def subject(self, kind: str, pk: Any, deletion: Any, rows: Mapping[str, int]) -> None:
+        self._begin()
+        facts = {
+            "kind": kind,
+            "id": str(pk),
+            "deletion": str(deletion),
+            "rows": _sorted(kind, rows),
+        }
+        self.out.write(f"{', ' if self.subjects else ''}{jsonlib.dumps(facts)}", ending="")
+        self.subjects += 1
+
+    def end(self, report: PurgeReport) -> None:
+        self._begin()
+        rest = {
+            "failed": [{"deletion": str(pk), "error": why} for pk, why in report.failed.items()],
+            "rows": report.total,
+            "held": report.held,
+            "paused": report.paused,
+            "busy": report.busy,
+            "stopped": report.stopped,
+        }
+        self.out.write(f"], {jsonlib.dumps(rest)[1:]}")
+
+    def _begin(self) -> None:
+        if not self.subjects and not getattr(self, "has_begun", False):
+            self.has_begun = True
+            self.out.write(
+                f'{{"executed": {jsonlib.dumps(self.executed)}, "subjects": [', ending=""
+            )
+
+
+class _Words(_Told):
+    def subject(self, kind: str, pk: Any, deletion: Any, rows: Mapping[str, int]) -> None:
+        listed = ", ".join(f"{n} {model}" for model, n in _sorted(kind, rows).items())
+        self.out.write(f"{self._verb} {kind} {pk}: {listed or 'gone already'}")
+
+    def end(self, report: PurgeReport) -> None:
+        for pk, why in report.failed.items():
+            self.out.write(f"FAILED {pk}: {why}")
+        self.out.write(f"{self._verb} {report.erased} subjects, {report.total} rows.")
+        if waiting := report.held + report.paused + report.busy:
+            self.out.write(f"{waiting} subjects wait: on hold, paused, or somebody works on them.")
+        if report.stopped:
+            self.out.write(f"STOPPED: {report.stopped}.")
+        if not self.executed:
+            self.out.write("Nothing was changed. Run it again with --execute to erase.")
+
+    @property
+    def _verb(self) -> str:
+        return "Erased" if self.executed else "Would erase"
+
+
+def _sorted(kind: str, rows: Mapping[str, int]) -> dict[str, int]:
+    """The subject's own row first, the others by label."""
+    own = get_kind(kind).model_label
+    return dict(sorted(rows.items(), key=lambda item: (item[0] != own, item[0])))
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError("must be a whole number from 1 up")
     return int(text)
+
+
+def _age(text: str) -> timedelta:
+    found = re.fullmatch(r"(\d+)([hd])", text)
+    if not found:
+        raise ArgumentTypeError("must be hours or days, such as 12h or 7d")
+    number = int(found[1])
+    return timedelta(hours=number) if found[2] == "h" else timedelta(days=number)

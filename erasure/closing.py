@@ -1,0 +1,227 @@
+"""What surrounds the removal of rows: the ledger before, receipt, state and record after.
+
+For one erasure and for a set of them alike. The order is law: the ledger's intent is on disk before
+the first row goes, so that a backup restored at any later moment can be brought up to date; the
+receipt is signed and the request closed in the transaction that removed the rows.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import connection, transaction
+from uuid_utils.compat import uuid7
+
+from audit.actors import Actor
+from audit.events import Happening, Reference, record, record_many
+from audit.statements import as_array
+from erasure import receipts
+from erasure.ledger import Entry, born_text, open_ledger
+from erasure.models import DeletionRequest
+from erasure.requests import LeaseLost, complete
+from erasure.subjects import get_kind
+
+STATE = DeletionRequest.State
+
+
+class Due(NamedTuple):
+    """A request of a set, as far as its erasure needs it."""
+
+    id: UUID
+    subject_id: UUID
+    generation: int
+    channel: str
+    requested_by_kind: str
+    requested_at: datetime
+    organization_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """A finished erasure: the request that carried it and the rows removed, by model."""
+
+    subject: Reference
+    request_id: UUID
+    counts: dict[str, int]
+
+
+def intend_one(
+    request: DeletionRequest, instance: Any | None, *, now: datetime, is_last: bool = True
+) -> None:
+    """Write to the ledger that a subject's rows are about to go, and after the commit that they
+    went. Raises LedgerUnavailable. Call it in the transaction that removes them.
+
+    The first piece of an erasure of many is not the last: its intent stays open until the sweep
+    closes it, or the last piece writes an intent of its own.
+    """
+    entry = make_entry(request, instance, now=now)
+    open_ledger().intend([entry])
+    if is_last:
+        transaction.on_commit(partial(finish, [entry]), robust=True)
+
+
+def make_entry(request: DeletionRequest, instance: Any | None, *, now: datetime) -> Entry:
+    born = get_kind(request.subject_kind).born(instance) if instance is not None else None
+    return Entry(
+        id=uuid7(),
+        at=now,
+        kind=request.subject_kind,
+        subject_id=request.subject_id,
+        born=born_text(born),
+        deletion_id=request.pk,
+        generation=request.generation,
+    )
+
+
+def intend_set(
+    kind: str, dues: Sequence[Due], born: Mapping[UUID, datetime | None], *, now: datetime
+) -> None:
+    """The same for a set, with one wait for the disk."""
+    entries = [
+        Entry(
+            uuid7(), now, kind, it.subject_id, born_text(born[it.subject_id]), it.id, it.generation
+        )
+        for it in dues
+    ]
+    open_ledger().intend(entries)
+    transaction.on_commit(partial(finish, entries), robust=True)
+
+
+def finish(entries: Sequence[Entry]) -> None:
+    """Write that intents came to their end. If it cannot be written, the next sweep finds out."""
+    open_ledger().finish(entries)
+
+
+def close_one(
+    request: DeletionRequest, *, actor: Actor, now: datetime, facts: Mapping[str, Any]
+) -> Erasure:
+    """Close a request whose counts are filled in: state, receipt and event."""
+    complete(request, now=now)
+    [(request.signature, request.statement)] = receipts.sign_many([request])
+    request.save()
+    record(
+        f"{request.subject_kind}.erased",
+        actor=actor,
+        subject=request.subject,
+        now=now,
+        organization_id=request.organization_id,
+        facts={"deletion": str(request.pk), "removed": request.counts, **facts},
+    )
+    return Erasure(request.subject, request.pk, request.counts)
+
+
+def sign_set(
+    kind: str,
+    dues: Sequence[Due],
+    counts: Mapping[UUID, dict[str, int]],
+    told: Mapping[UUID, Sequence[str]],
+    *,
+    now: datetime,
+) -> list[tuple[bytes, str]]:
+    """Sign the receipts of a set that is about to be closed. Takes no time of the database."""
+    return receipts.sign_many(
+        [
+            receipts.Finished(
+                id=it.id,
+                subject_kind=kind,
+                subject_id=it.subject_id,
+                generation=it.generation,
+                channel=it.channel,
+                requested_by_kind=it.requested_by_kind,
+                requested_at=it.requested_at,
+                finished_at=now,
+                counts=counts[it.subject_id],
+                told=told.get(it.subject_id, ()),
+            )
+            for it in dues
+        ]
+    )
+
+
+def close_set(
+    kind: str,
+    dues: Sequence[Due],
+    counts: Mapping[UUID, dict[str, int]],
+    told: Mapping[UUID, Sequence[str]],
+    signed: Sequence[tuple[bytes, str]],
+    *,
+    actor: Actor,
+    now: datetime,
+) -> list[Erasure]:
+    """Close the requests of a set with one guarded UPDATE, and write their events.
+
+    Raises LeaseLost when one of them is no longer what was read: then nothing of the set may stay.
+    """
+    texts = [json.dumps(counts[it.subject_id], separators=(",", ":")) for it in dues]
+    tellings = [json.dumps(list(told.get(it.subject_id, ()))) for it in dues]
+    if _close(dues, texts, tellings, signed, now) != len(dues):
+        raise LeaseLost(kind)
+    happenings = [
+        Happening(it.subject_id, it.organization_id, f'{{"deletion":"{it.id}","removed":{text}}}')
+        for it, text in zip(dues, texts, strict=True)
+    ]
+    record_many(f"{kind}.erased", actor=actor, kind=kind, now=now, happenings=happenings)
+    return [Erasure(Reference(kind, it.subject_id), it.id, counts[it.subject_id]) for it in dues]
+
+
+def _close(
+    dues: Sequence[Due],
+    texts: Sequence[str],
+    tellings: Sequence[str],
+    signed: Iterable[tuple[bytes, str]],
+    now: datetime,
+) -> int:
+    """State and generation are checked by the UPDATE itself, for rows were read, not locked: the
+    subjects' locks keep everybody else away, and this is the guard should somebody forget them."""
+    same = (
+        "state = %s, finished_at = %s, attempts = attempts + 1, last_error = '', retry_at = NULL, "
+        "lease_until = NULL, lease_token = NULL, before = %s, cursor = %s"
+    )
+    values = [STATE.COMPLETED.value, _prepare("finished_at", now), "{}", "{}"]
+    guard = "generation = {} AND state = 'scheduled'"
+    table = DeletionRequest._meta.db_table
+    rows = [
+        (it.id, it.generation, text, told, signature, statement)
+        for it, text, told, (signature, statement) in zip(
+            dues, texts, tellings, signed, strict=True
+        )
+    ]
+    ids, generations, counts, told, signatures, statements = zip(*rows, strict=True)
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                f"UPDATE {table} AS r SET {same}, counts = u.counts::jsonb, "  # noqa: S608
+                "told = u.told::jsonb, signature = u.signature::bytea, "
+                "statement = u.statement FROM unnest("
+                "%s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[]"
+                ") AS u(id, generation, counts, told, signature, statement) "
+                f"WHERE r.id = u.id AND r.{guard.format('u.generation')}",
+                [
+                    *values,
+                    as_array(ids),
+                    as_array(generations),
+                    as_array(counts),
+                    as_array(told),
+                    as_array("\\x" + one.hex() for one in signatures),
+                    as_array(statements),
+                ],
+            )
+            return int(cursor.rowcount)
+        cursor.executemany(
+            f"UPDATE {table} SET {same}, counts = %s, told = %s, signature = %s, statement = %s "  # noqa: S608
+            f"WHERE id = %s AND {guard.format('%s')}",
+            [
+                (*values, text, told, signature, statement, _prepare("id", pk), generation)
+                for pk, generation, text, told, signature, statement in rows
+            ],
+        )
+        return int(cursor.rowcount)
+
+
+def _prepare(field: str, value: Any) -> Any:
+    known: Any = DeletionRequest._meta.get_field(field)
+    return known.get_db_prep_save(value, connection)

@@ -1,0 +1,243 @@
+"""The soft delete of any subject, and the way back: same grace, same states, same events.
+
+Lock order: companions before the subject that takes them along, kind by kind in their rank, each
+kind by id. A subject's organizations and other parents come after it, by its kind's own hook.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from audit.actors import Actor
+from audit.events import Reference, record
+from erasure import requests
+from erasure.approval import approve
+from erasure.exceptions import Blocked, DeletionInProgress, NotRestorable, SubjectNotFound
+from erasure.models import DeletionRequest
+from erasure.rights import require_staff, right_to_erase, right_to_restore
+from erasure.subjects import get_kind, lock_order, lock_subject, lock_subjects
+
+Locked = dict[Reference, Any]
+"""Rows whose locks this transaction holds, by subject."""
+
+
+def schedule_deletion(
+    *, actor: Actor, subject: Reference, now: datetime, plan_id: str = "", reference: str = ""
+) -> DeletionRequest:
+    """Soft delete a subject on behalf of staff, its companions with it, and schedule the erasure.
+
+    ``plan_id`` names the plan that was looked at. A legal hold does not stop this: the data stays,
+    and its erasure waits. Raises RightMissing, SubjectNotFound, Blocked, PlanDrifted or
+    DeletionInProgress.
+    """
+    require_staff(actor, right_to_erase(get_kind(subject.kind)))
+    plan = approve(subject, plan_id) if plan_id else None
+    with transaction.atomic(durable=True):
+        locked = lock_with_companions(subject)
+        forbid_blocked(subject)
+        return suspend_locked(
+            actor=actor,
+            subject=subject,
+            locked=locked,
+            now=now,
+            planned=plan.as_facts() if plan else None,
+            plan_id=plan_id,
+            reference=reference,
+        )
+
+
+def lock_with_companions(subject: Reference) -> Locked:
+    """Lock a subject, and before it whoever goes along with it.
+
+    They must be known before the subject is locked and may change until it is: if one joined in
+    between, the lock order would be broken, so the caller is told that the subject is busy.
+    Raises SubjectNotFound or DeletionInProgress.
+    """
+    kind = get_kind(subject.kind)
+    locked = lock_all(kind.companions([subject.id]).get(subject.id, ()))
+    if (instance := lock_subject(subject)) is None:
+        raise SubjectNotFound(subject.kind)
+    locked[subject] = instance
+    if set(kind.companions([subject.id]).get(subject.id, ())) - locked.keys():
+        raise DeletionInProgress(subject.kind, subject.id)
+    return locked
+
+
+def lock_all(subjects: Any) -> Locked:
+    """Lock subjects of any kinds in the order of locks; those that are gone are left out."""
+    wanted = list(subjects)
+    locked: Locked = {}
+    for name in lock_order(subject.kind for subject in wanted):
+        ids = [subject.id for subject in wanted if subject.kind == name]
+        found = lock_subjects(name, ids)
+        locked |= {Reference(name, pk): row for pk, row in found.items()}
+    return locked
+
+
+def forbid_blocked(subject: Reference) -> None:
+    """Raise Blocked when something must be settled first. Call it with the subject locked."""
+    kind = get_kind(subject.kind)
+    kind.lock_family([subject.id])
+    if blockers := kind.blockers([subject.id]).get(subject.id):
+        raise Blocked(subject.kind, subject.id, blockers)
+
+
+def suspend_locked(
+    *,
+    actor: Actor,
+    subject: Reference,
+    locked: Mapping[Reference, Any],
+    now: datetime,
+    organization_id: UUID | None = None,
+    cause_id: UUID | None = None,
+    planned: Mapping[str, Any] | None = None,
+    plan_id: str = "",
+    reference: str = "",
+) -> DeletionRequest:
+    """Soft delete a locked subject and its locked companions in the caller's transaction.
+
+    The guards are the caller's affair. Companions that are on their way out already keep the
+    deletion that they have. Raises DeletionInProgress.
+    """
+    kind = get_kind(subject.kind)
+    instance = locked[subject]
+    known = kind.is_suspended(instance)
+    request = requests.schedule(
+        actor=actor,
+        subject=subject,
+        due_at=now + settings.GRACE_PERIOD,
+        now=now,
+        before={} if known else kind.suspend(instance, actor=actor, now=now),
+        organization_id=organization_id,
+        cause_id=cause_id,
+        planned=planned,
+        plan_id=plan_id,
+        reference=reference,
+    )
+    facts = {"deletion": str(request.pk)}
+    if reference:
+        facts["reference"] = reference
+    if cause_id:
+        facts["cause"] = str(cause_id)
+    record(
+        f"{subject.kind}.deleted",
+        actor=actor,
+        subject=subject,
+        now=now,
+        organization_id=organization_id,
+        facts=facts,
+        keep_details=actor.id == subject.id,
+    )
+    for companion in kind.companions([subject.id]).get(subject.id, ()):
+        row = locked.get(companion)
+        if row is None or get_kind(companion.kind).is_suspended(row):
+            continue
+        suspend_locked(
+            actor=actor,
+            subject=companion,
+            locked=locked,
+            now=now,
+            organization_id=subject.id,
+            cause_id=request.pk,
+            reference=reference,
+        )
+    return request
+
+
+def restore(
+    *,
+    actor: Actor,
+    subject: Reference,
+    now: datetime,
+    reference: str = "",
+    deletion_id: UUID | None = None,
+    by_link: bool = False,
+) -> DeletionRequest:
+    """Undo a soft delete within its grace period, with all that it took along, and return its
+    request. Credentials that died stay dead.
+
+    ``deletion_id`` says which deletion is meant: a later one of the same subject is not undone.
+    With ``by_link`` the caller has checked the link that was mailed at the deletion, and no
+    permission is asked for. Raises RightMissing, SubjectNotFound, NotRestorable, GraceExpired, or
+    the kind's own RestoreError when somebody else bears a name by now.
+    """
+    if not by_link:
+        require_staff(actor, right_to_restore(get_kind(subject.kind)))
+    arguments: dict[str, Any] = {
+        "actor": actor,
+        "subject": subject,
+        "now": now,
+        "reference": reference,
+        "deletion_id": deletion_id,
+    }
+    try:
+        with transaction.atomic(durable=True):
+            return _restore(**arguments)
+    except IntegrityError:
+        # Somebody took a name between the look and the write; a second look sees who has it.
+        with transaction.atomic(durable=True):
+            return _restore(**arguments)
+
+
+def _restore(
+    *,
+    actor: Actor,
+    subject: Reference,
+    now: datetime,
+    reference: str,
+    deletion_id: UUID | None,
+) -> DeletionRequest:
+    locked = lock_all([subject, *_taken_along(subject)])
+    if subject not in locked:
+        raise SubjectNotFound(subject.kind)
+    request = _resume(actor, subject, locked, now, reference)
+    if deletion_id is not None and request.pk != deletion_id:
+        raise NotRestorable(subject.id)
+    causes = [request.pk]
+    while children := _children(causes):
+        # All were written in one transaction with the request, so all were known and are locked.
+        for child in children:
+            if child.subject in locked:
+                _resume(actor, child.subject, locked, now, reference)
+        causes = [child.pk for child in children if child.subject in locked]
+    return request
+
+
+def _resume(
+    actor: Actor, subject: Reference, locked: Locked, now: datetime, reference: str
+) -> DeletionRequest:
+    request = requests.cancel(subject=subject, now=now)
+    get_kind(subject.kind).resume(locked[subject], request.before, actor=actor)
+    facts = {"deletion": str(request.pk)}
+    if reference:
+        facts["reference"] = reference
+    record(
+        f"{subject.kind}.restored",
+        actor=actor,
+        subject=subject,
+        now=now,
+        organization_id=request.organization_id,
+        facts=facts,
+    )
+    return request
+
+
+def _taken_along(subject: Reference) -> list[Reference]:
+    """Return the subjects whose deletion came with that of this one, at whatever remove."""
+    mine = DeletionRequest.objects.about(subject).open().values_list("pk", flat=True)
+    found: list[Reference] = []
+    causes = list(mine)
+    while children := _children(causes):
+        found += [child.subject for child in children]
+        causes = [child.pk for child in children]
+    return found
+
+
+def _children(causes: list[UUID]) -> list[DeletionRequest]:
+    scheduled = DeletionRequest.State.SCHEDULED
+    rows = DeletionRequest.objects.filter(cause_id__in=causes, state=scheduled)
+    return list(rows.order_by("subject_id")) if causes else []

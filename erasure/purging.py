@@ -1,0 +1,201 @@
+"""The purge: erases whatever is due, unattended.
+
+Sets of subjects first, in the order in which they became due; what a set hands back goes alone,
+right after it; what failed before comes last, so that no heap of failures at the head of the queue
+keeps the others waiting. Pauses, limits and the number of failures are looked at between any two
+transactions.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+
+from audit.actors import Actor
+from erasure.alone import Budget, Clock
+from erasure.brakes import standing_pause
+from erasure.closing import Erasure
+from erasure.jobs import Crew
+from erasure.models import DeletionRequest
+from erasure.pacing import Pace
+from erasure.sets import Candidate, Outcome
+from erasure.subjects import lock_order
+from erasure.working import NO_ROWS
+
+CANARY = 10
+"""Subjects of the first set. If most of them fail, the run ends before it does more damage."""
+
+FEW = 3
+"""So many failures are no reason to stop, whatever their share."""
+
+Progress = Callable[[Sequence[Erasure], "PurgeReport"], None]
+
+
+@dataclass
+class PurgeReport:
+    """What a purge did. ``failed`` names the requests that failed, with their reasons; ``stopped``
+    says why the run ended before everything that is due was looked at, or is empty."""
+
+    erased: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    failed: dict[UUID, str] = field(default_factory=dict)
+    held: int = 0
+    paused: int = 0
+    busy: int = 0
+    stopped: str = ""
+    longest: float = 0.0
+
+    @property
+    def total(self) -> int:
+        """Rows removed in all."""
+        return sum(self.rows.values())
+
+    def take(self, rows: Mapping[str, int]) -> None:
+        """Count one more subject that was erased, with its rows."""
+        self.erased += 1
+        for label, number in rows.items():
+            self.rows[label] = self.rows.get(label, 0) + number
+
+
+def purge_due(
+    *,
+    actor: Actor,
+    clock: Clock,
+    limit: int | None = None,
+    max_rows: int | None = None,
+    before: datetime | None = None,
+    only: str | None = None,
+    canary: bool = True,
+    jobs: int | None = None,
+    on_progress: Progress | None = None,
+) -> PurgeReport:
+    """Erase every subject that is due and return what happened.
+
+    One that fails is named in the report and left for a later run while the others go on. ``limit``
+    bounds the subjects and ``max_rows`` the rows; ``before`` takes only what was due by then, and
+    ``only`` one kind of subject. ``jobs`` is the number of processes, by default the setting
+    ERASURE_PURGE_JOBS, and one on SQLite or under ``max_rows``. ``clock`` is read for each
+    transaction. ``on_progress`` hears of each finished set, since the report itself keeps no list
+    of what was erased.
+    """
+    budget = Budget(max_rows)
+    many = _count_jobs(jobs) if max_rows is None else 1
+    with Crew(many, actor=actor, clock=clock, budget=budget) as crew:
+        run = Run(crew, clock, limit, budget, on_progress or _say_nothing, before, only)
+        run.work_through(canary=canary)
+        return run.report
+
+
+def count_due(*, now: datetime, before: datetime | None = None, only: str | None = None) -> int:
+    """Return how many subjects a purge would find due."""
+    return int(find_due(now, before, only).count())
+
+
+def find_due(now: datetime, before: datetime | None, only: str | None) -> Any:
+    """Return the requests that are due, longest first: what a run works through and a dry run
+    shows."""
+    rows = DeletionRequest.objects.due(now)
+    if before is not None:
+        rows = rows.filter(due_at__lte=before)
+    return rows.filter(subject_kind=only) if only else rows
+
+
+@dataclass
+class Run:
+    """One purge under way."""
+
+    crew: Crew
+    clock: Clock
+    limit: int | None
+    budget: Budget
+    on_progress: Progress
+    before: datetime | None
+    only: str | None
+    report: PurgeReport = field(default_factory=PurgeReport)
+    pace: Pace = field(default_factory=Pace)
+    tried: int = 0
+
+    def work_through(self, *, canary: bool) -> None:
+        """Take page after page until nothing is due or something ends the run."""
+        size = CANARY if canary else None
+        for is_retry in (False, True):
+            place: Candidate | None = None
+            while not self._must_stop() and (page := self._next(place, size, is_retry)):
+                place = page[-1]
+                self.tried += len(page)
+                for outcome in self.crew.work(_by_kind(page)):
+                    self._take_in(outcome)
+                if size:
+                    # The first set is looked at before there is a second one.
+                    for outcome in self.crew.wait():
+                        self._take_in(outcome)
+                size = None
+            for outcome in self.crew.wait():
+                self._take_in(outcome)
+
+    def _next(self, place: Candidate | None, size: int | None, is_retry: bool) -> list[Candidate]:
+        size = min(size or self.pace.size, self._left())
+        now = self.clock()
+        rows = find_due(now, self.before, self.only)
+        failed = DeletionRequest.State.FAILED
+        rows = rows.filter(state=failed) if is_retry else rows.exclude(state=failed)
+        if place is not None:
+            rows = rows.after(place.due_at, place.id)
+        columns = ("due_at", "pk", "subject_kind", "subject_id", "state")
+        return [Candidate(*row) for row in rows.values_list(*columns)[:size]]
+
+    def _left(self) -> int:
+        """Return how many subjects may still be tried, as far as limits go."""
+        left = self.pace.most if self.limit is None else self.limit - self.tried
+        if self.budget.left is not None and self.report.erased:
+            each = max(1, self.report.total // self.report.erased)
+            left = min(left, max(1, self.budget.left // each))
+        return left
+
+    def _must_stop(self) -> bool:
+        report = self.report
+        if report.stopped or self._left() <= 0:
+            return True
+        if self.budget.left is not None and self.budget.left <= 0:
+            report.stopped = NO_ROWS
+        elif (pause := standing_pause()) is not None:
+            report.stopped = f"paused: {pause.reason}"
+        elif len(report.failed) > FEW and len(report.failed) * 2 > self.tried:
+            report.stopped = "too many failures"
+        return bool(report.stopped)
+
+    def _take_in(self, outcome: Outcome) -> None:
+        report = self.report
+        for done in outcome.erased:
+            report.take(done.counts)
+        report.failed |= outcome.failed
+        report.held += outcome.held
+        report.paused += outcome.paused
+        report.busy += outcome.busy
+        report.longest = max(report.longest, outcome.longest)
+        report.stopped = report.stopped or outcome.stopped
+        if outcome.was_slow:
+            self.pace.shrink()
+        else:
+            self.pace.observe(*outcome.measured)
+        self.on_progress(outcome.erased, report)
+
+
+def _by_kind(page: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Return a page as sets of one kind each, in the order of locks."""
+    kinds = lock_order(it.kind for it in page)
+    return [[it for it in page if it.kind == kind] for kind in kinds]
+
+
+def _count_jobs(jobs: int | None) -> int:
+    if connection.vendor != "postgresql":
+        return 1
+    return jobs or int(getattr(settings, "ERASURE_PURGE_JOBS", 1))
+
+
+def _say_nothing(done: Sequence[Erasure], report: PurgeReport) -> None:
+    pass

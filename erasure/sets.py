@@ -1,0 +1,296 @@
+"""The erasure of a set of subjects of one kind in one transaction.
+
+The subjects' row locks are the claim: rows that somebody else holds are skipped, and nothing is
+written that says "running". So a crash leaves the set as it was, and another worker takes it. What
+does not fit into a set is handed back, to be done alone: subjects that are large, that go along
+with others or take others along, that are gone already, and those that something blocks.
+"""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from audit.actors import Actor
+from audit.statements import Among
+from erasure import notices
+from erasure.brakes import read_brakes
+from erasure.closing import Due, Erasure, close_set, intend_set, sign_set
+from erasure.closure import Closure, Step, closure_of
+from erasure.dialects import Subjects
+from erasure.holds import held_among
+from erasure.models import DeletionRequest
+from erasure.pacing import MOST
+from erasure.subjects import SubjectKind, get_kind
+
+LARGE = 5_000
+"""Rows of one subject from which on it is drained in pieces, alone."""
+
+SET_ROWS = 50_000
+"""Rows that one set may remove in all."""
+
+
+class Candidate(NamedTuple):
+    """A request that looked due when it was last seen."""
+
+    due_at: datetime
+    id: UUID
+    kind: str
+    subject_id: UUID
+    state: str = "scheduled"
+
+
+class SetTooLarge(Exception):
+    """The set removes more rows than a transaction may. Nothing was kept; ``large`` names the
+    subjects that must be done alone."""
+
+    def __init__(self, large: Sequence[UUID]) -> None:
+        super().__init__(len(large))
+        self.large = set(large)
+
+
+class OverBudget(Exception):
+    """The set removes more rows than the run may still remove. Nothing was kept."""
+
+
+@dataclass
+class Outcome:
+    """What became of some candidates. ``failed`` names requests with the reasons of the failure;
+    ``alone`` those that do not fit into a set."""
+
+    erased: list[Erasure] = field(default_factory=list)
+    failed: dict[UUID, str] = field(default_factory=dict)
+    alone: list[Candidate] = field(default_factory=list)
+    held: int = 0
+    paused: int = 0
+    busy: int = 0
+    stopped: str = ""
+    was_slow: bool = False
+    longest: float = 0.0
+    measured: tuple[int, float] = (0, 0.0)
+    """Size and seconds of the largest set that was erased at once."""
+
+    def add(self, other: "Outcome") -> None:
+        """Take in what became of further candidates."""
+        self.erased += other.erased
+        self.failed |= other.failed
+        self.held += other.held
+        self.paused += other.paused
+        self.busy += other.busy
+        self.stopped = self.stopped or other.stopped
+        self.was_slow |= other.was_slow
+        self.longest = max(self.longest, other.longest)
+        self.measured = max(self.measured, other.measured)
+
+
+def erase_set(
+    candidates: Sequence[Candidate], *, actor: Actor, now: datetime, budget: int | None = None
+) -> Outcome:
+    """Erase those of the candidates, all of one kind, that are still due under their locks.
+
+    ``budget`` is the most rows that may go. Raises SetTooLarge, OverBudget, LedgerUnavailable, or
+    whatever the database says; then nothing of the set was changed.
+    """
+    started = time.perf_counter()
+    kind = get_kind(candidates[0].kind)
+    outcome = Outcome()
+    with transaction.atomic(durable=True):
+        bound_statements()
+        by_id = {it.subject_id: it for it in candidates}
+        born = lock_free(kind, list(by_id))
+        outcome.busy = _set_aside_missing(kind, by_id, born, outcome)
+        ready = _choose(kind, by_id, list(born), outcome, now)
+        if ready:
+            outcome.erased = _erase(kind, ready, born, actor=actor, now=now, budget=budget)
+    outcome.longest = time.perf_counter() - started
+    outcome.measured = len(outcome.erased), outcome.longest
+    return outcome
+
+
+def _erase(
+    kind: SubjectKind,
+    ready: Sequence[Due],
+    born: Mapping[UUID, datetime | None],
+    *,
+    actor: Actor,
+    now: datetime,
+    budget: int | None,
+) -> list[Erasure]:
+    ids = [it.subject_id for it in ready]
+    whom = notices.gather(kind.name, _instances(kind, ids)) if notices.sends_mail() else {}
+    told = {pk: it.channels for pk, it in whom.items()}
+    intend_set(kind.name, ready, born, now=now)
+    closure = closure_of(kind.name)
+    if (last := _own_step(closure)) is None:
+        tally = closure.carry_out(ids)
+        counts = {pk: tally.removed.get(pk, {}) for pk in ids}
+        _check_size(counts, budget)
+        signed = sign_set(kind.name, ready, counts, told, now=now)
+    else:
+        tally = closure.carry_out(ids, spare=(last.label,))
+        counts = {pk: {last.label: 1, **tally.removed.get(pk, {})} for pk in ids}
+        _check_size(counts, budget)
+        # The cascades of the subjects' own rows find nothing, and look for it all the same for a
+        # good part of the time; signing meanwhile needs the processor only.
+        with _OwnRows(kind, closure, ids):
+            signed = sign_set(kind.name, ready, counts, told, now=now)
+    done = close_set(kind.name, ready, counts, told, signed, actor=actor, now=now)
+    if whom:
+        rows = DeletionRequest.objects.filter(pk__in=[it.id for it in ready])
+        notices.tell_erased(list(rows), whom)
+    return done
+
+
+def bound_statements() -> None:
+    """Let PostgreSQL cancel a statement that takes longer than others should wait. What it cancels
+    is tried again in smaller sets."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL statement_timeout = {int(MOST * 1000)}")
+
+
+def lock_free(kind: SubjectKind, ids: Sequence[UUID]) -> dict[UUID, datetime | None]:
+    """Lock the subjects' rows that nobody else holds, by key, and return when each was born."""
+    dialect = closure_of(kind.name).dialect()
+    options: Any = kind.model._meta
+    key = dialect.column(kind.model, options.pk.column)
+    birth = "NULL"
+    if kind.born_field:
+        birth = dialect.column(kind.model, options.get_field(kind.born_field).column)
+    among = dialect.among(key)
+    table = dialect.quote(options.db_table)
+    text = f"SELECT {key}, {birth} FROM {table} WHERE {among.text} ORDER BY {key}"  # noqa: S608
+    if connection.features.has_select_for_update_skip_locked:
+        text += f" FOR UPDATE OF {table} SKIP LOCKED"
+    subjects = Subjects(kind, ids, dialect)
+    with connection.cursor() as cursor:
+        cursor.execute(text, [dialect.fill(it, subjects) for it in among.params])
+        rows = cursor.fetchall()
+    names = subjects.by_key
+    if rows and kind.born_field and isinstance(rows[0][1], str):
+        # SQLite keeps times as texts, which the field's own converters read.
+        field = options.get_field(kind.born_field)
+        reads = connection.ops.get_db_converters(field.get_col(table, field))
+        return {names[pk]: _convert(reads, at) for pk, at in rows}
+    return {names[pk]: at for pk, at in rows}
+
+
+def _convert(converters: Sequence[Any], value: Any) -> Any:
+    for convert in converters:
+        value = convert(value, None, connection)
+    return value
+
+
+def _set_aside_missing(
+    kind: SubjectKind,
+    by_id: Mapping[UUID, Candidate],
+    born: Mapping[UUID, Any],
+    outcome: Outcome,
+) -> int:
+    """Hand back the requests whose subjects are gone, and return how many rows others hold."""
+    missing = [pk for pk in by_id if pk not in born]
+    if not missing:
+        return 0
+    keys = [kind.pk_of(pk) for pk in missing]
+    there = kind.model._base_manager.filter(pk__in=keys).values_list("pk", flat=True)
+    existing = {kind.id_of(pk) for pk in there}
+    outcome.alone += [by_id[pk] for pk in missing if pk not in existing]
+    return len(existing)
+
+
+def _choose(
+    kind: SubjectKind,
+    by_id: Mapping[UUID, Candidate],
+    locked: Sequence[UUID],
+    outcome: Outcome,
+    now: datetime,
+) -> list[Due]:
+    """Read again, under the locks, what decides: holds, pauses, blockers, and the requests."""
+    if not locked:
+        return []
+    held = held_among(kind.name, locked)
+    brakes = read_brakes(locked)
+    kind.lock_family(locked)
+    involved = kind.companions(locked).keys() | kind.blockers(locked).keys()
+    ready = []
+    for due in _read_due([by_id[pk].id for pk in locked], now):
+        if due.subject_id in held:
+            outcome.held += 1
+        elif brakes.stop(due.subject_id, due.organization_id):
+            outcome.paused += 1
+        elif due.subject_id in involved:
+            outcome.alone.append(by_id[due.subject_id])
+        else:
+            ready.append(due)
+    return ready
+
+
+def _read_due(ids: Sequence[UUID], now: datetime) -> list[Due]:
+    """Return those of the requests that are due still and that no erasure was tried for yet."""
+    rows = DeletionRequest.objects.filter(
+        Among("id", ids), state=DeletionRequest.State.SCHEDULED, due_at__lte=now
+    )
+    return [Due(*row) for row in rows.order_by().values_list(*Due._fields)]
+
+
+def _own_step(closure: Closure) -> Step | None:
+    """Return the step of the subjects' own rows if it is the last one and nothing but that."""
+    last = closure.steps[-1]
+    is_own = last.model is closure.kind.model and last.touched is None
+    return last if is_own and not closure.graph.ways[last.model] else None
+
+
+def _check_size(counts: Mapping[UUID, Mapping[str, int]], budget: int | None) -> None:
+    sizes = {pk: sum(rows.values()) for pk, rows in counts.items()}
+    total = sum(sizes.values())
+    if large := [pk for pk, rows in sizes.items() if rows > LARGE]:
+        raise SetTooLarge(large)
+    if budget is not None and total > budget:
+        raise OverBudget
+    if total > SET_ROWS:
+        raise SetTooLarge([])
+
+
+def _instances(kind: SubjectKind, ids: Sequence[UUID]) -> Any:
+    return kind.model._base_manager.filter(pk__in=[kind.pk_of(pk) for pk in ids])
+
+
+class _OwnRows:
+    """Deletes the subjects' own rows; on PostgreSQL while the caller goes on with other work."""
+
+    def __init__(self, kind: SubjectKind, closure: Closure, ids: Sequence[UUID]) -> None:
+        dialect = closure.dialect()
+        options: Any = kind.model._meta
+        among = dialect.among(dialect.column(kind.model, options.pk.column))
+        subjects = Subjects(kind, ids, dialect)
+        self.text = f"DELETE FROM {dialect.quote(options.db_table)} WHERE {among.text}"  # noqa: S608
+        self.params = [dialect.fill(it, subjects) for it in among.params]
+        self.expected = len(ids)
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> None:
+        # The cursor is made here: a connection of Django's belongs to the thread that opened it.
+        self.cursor = connection.cursor()
+        self.thread = threading.Thread(target=self._delete)
+        self.thread.start() if connection.vendor == "postgresql" else self._delete()
+
+    def __exit__(self, *error: object) -> None:
+        if self.thread.ident is not None:
+            self.thread.join()
+        removed = self.cursor.rowcount
+        self.cursor.close()
+        if self.error is not None:
+            raise self.error
+        if removed != self.expected:
+            raise RuntimeError(f"{removed} of {self.expected} locked rows were there to delete")
+
+    def _delete(self) -> None:
+        try:
+            self.cursor.execute(self.text, self.params)
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            self.error = error
