@@ -22,10 +22,10 @@ from erasure import notices
 from erasure.brakes import read_brakes
 from erasure.closing import Due, Erasure, close_set, intend_set, sign_set
 from erasure.closure import Closure, Step, closure_of
-from erasure.dialects import Subjects
 from erasure.holds import held_among
 from erasure.models import DeletionRequest
 from erasure.pacing import MOST
+from erasure.running import fill
 from erasure.subjects import SubjectKind, get_kind
 
 LARGE = 5_000
@@ -156,7 +156,8 @@ def bound_statements() -> None:
 
 def lock_free(kind: SubjectKind, ids: Sequence[UUID]) -> dict[UUID, datetime | None]:
     """Lock the subjects' rows that nobody else holds, by key, and return when each was born."""
-    dialect = closure_of(kind.name).dialect()
+    subjects = closure_of(kind.name).subjects(ids)
+    dialect = subjects.dialect
     options: Any = kind.model._meta
     key = dialect.column(kind.model, options.pk.column)
     birth = "NULL"
@@ -167,9 +168,8 @@ def lock_free(kind: SubjectKind, ids: Sequence[UUID]) -> dict[UUID, datetime | N
     text = f"SELECT {key}, {birth} FROM {table} WHERE {among.text} ORDER BY {key}"  # noqa: S608
     if connection.features.has_select_for_update_skip_locked:
         text += f" FOR UPDATE OF {table} SKIP LOCKED"
-    subjects = Subjects(kind, ids, dialect)
     with connection.cursor() as cursor:
-        cursor.execute(text, [dialect.fill(it, subjects) for it in among.params])
+        cursor.execute(text, fill(among.params, subjects))
         rows = cursor.fetchall()
     names = subjects.by_key
     if rows and kind.born_field and isinstance(rows[0][1], str):
@@ -264,12 +264,12 @@ class _OwnRows:
     """Deletes the subjects' own rows; on PostgreSQL while the caller goes on with other work."""
 
     def __init__(self, kind: SubjectKind, closure: Closure, ids: Sequence[UUID]) -> None:
-        dialect = closure.dialect()
+        subjects = closure.subjects(ids)
+        dialect = subjects.dialect
         options: Any = kind.model._meta
         among = dialect.among(dialect.column(kind.model, options.pk.column))
-        subjects = Subjects(kind, ids, dialect)
         self.text = f"DELETE FROM {dialect.quote(options.db_table)} WHERE {among.text}"  # noqa: S608
-        self.params = [dialect.fill(it, subjects) for it in among.params]
+        self.params = fill(among.params, subjects)
         self.expected = len(ids)
         self.error: BaseException | None = None
 

@@ -94,7 +94,7 @@ def test_durable_transactions_are_opened_in_services_and_the_engine_only() -> No
         for file in (ROOT / room).rglob("*.py"):
             name = str(file.relative_to(ROOT))
             if name not in allowed:
-                assert "durable=True" not in file.read_text(), f"{name}: move it to a service"
+                assert "(durable=True" not in file.read_text(), f"{name}: move it to a service"
 
 
 def test_nobody_listens_to_delete_signals() -> None:
