@@ -97,7 +97,7 @@ def schedule_deletion(
             subject=subject,
             locked=locked,
             now=now,
-            planned=plan.as_facts() if plan else None,
+            planned=plan.as_record() if plan else None,
             plan_id=plan_id,
             reference=reference,
         )

@@ -64,6 +64,14 @@ def intend_one(
         transaction.on_commit(partial(finish, [entry]), robust=True)
 
 
+def note_restored(request: DeletionRequest, instance: Any, *, now: datetime) -> None:
+    """Write to the ledger, after the commit, that a deletion was taken back: a backup from before
+    then would hold it as scheduled, and purge whoever came back."""
+    entry = make_entry(request, instance, now=now)
+    write = partial(open_ledger().finish, [entry], state="restored")
+    transaction.on_commit(write, robust=True)
+
+
 def make_entry(request: DeletionRequest, instance: Any | None, *, now: datetime) -> Entry:
     born = get_kind(request.subject_kind).born(instance) if instance is not None else None
     return Entry(

@@ -14,8 +14,9 @@ from django.db import IntegrityError, transaction
 
 from audit.actors import Actor
 from audit.events import Reference, record
-from erasure import requests
+from erasure import notices, requests
 from erasure.approval import approve
+from erasure.closing import note_restored
 from erasure.exceptions import Blocked, DeletionInProgress, NotRestorable, SubjectNotFound
 from erasure.models import DeletionRequest
 from erasure.rights import require_staff, right_to_erase, right_to_restore
@@ -44,7 +45,7 @@ def schedule_deletion(
             subject=subject,
             locked=locked,
             now=now,
-            planned=plan.as_facts() if plan else None,
+            planned=plan.as_record() if plan else None,
             plan_id=plan_id,
             reference=reference,
         )
@@ -132,6 +133,7 @@ def suspend_locked(
         facts=facts,
         keep_details=actor.id == subject.id,
     )
+    notices.tell_requested(request)
     for companion in kind.companions([subject.id]).get(subject.id, ()):
         row = locked.get(companion)
         if row is None or get_kind(companion.kind).is_suspended(row):
@@ -223,6 +225,8 @@ def _resume(
         organization_id=request.organization_id,
         facts=facts,
     )
+    notices.tell_restored(request)
+    note_restored(request, locked[subject], now=now)
     return request
 
 
