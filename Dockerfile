@@ -40,4 +40,4 @@ EXPOSE 8000
 # The Host header must be one of ours, or the answer is 400.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD ["python", "-c", "import os, urllib.request as web; host = os.environ['ALLOWED_HOSTS'].split(',')[0].strip().lstrip('*.') or 'localhost'; web.urlopen(web.Request('http://127.0.0.1:8000/healthz', headers={'Host': host}), timeout=2)"]
 # The shell replaces itself, so that the server is the process that gets the signals.
-CMD ["sh", "-c", "exec granian --interface wsgi config.wsgi:application --host 0.0.0.0 --port 8000 --workers ${WORKERS} --blocking-threads ${BLOCKING_THREADS} --no-ws --log-config /etc/granian-logs.json"]
+CMD ["sh", "-c", "exec granian --interface wsgi config.wsgi:application --host 0.0.0.0 --port 8000 --workers ${WORKERS} --blocking-threads ${BLOCKING_THREADS} --workers-kill-timeout 8 --no-ws --log-config /etc/granian-logs.json"]

@@ -77,6 +77,8 @@ def serve(vendor: str, folder: Path, **settings: str) -> Iterator[Live]:
         made = run_manage(env, "demo", "--no-serve", "--json", "--port", str(port))
         command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-log"]
         command += ["--workers", "2", "--blocking-threads", "8", "--port", str(port)]
+        # It forgets to stop a worker that is still starting.
+        command += ["--workers-kill-timeout", "5"]
         log = (folder / "server.log").open("w")
         server = subprocess.Popen(
             [*command, "config.wsgi:application"], cwd=ROOT, env=env, stdout=log, stderr=log
@@ -88,7 +90,7 @@ def serve(vendor: str, folder: Path, **settings: str) -> Iterator[Live]:
         finally:
             server.send_signal(signal.SIGINT)
             try:
-                server.wait(10)
+                server.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
