@@ -19,8 +19,8 @@ from django.db import OperationalError, connection, transaction
 from audit.actors import Actor
 from erasure import requests
 from erasure.brakes import read_brakes
-from erasure.closing import Erasure, intend_one
 from erasure.chunks import carry_out_some
+from erasure.closing import Erasure, intend_one
 from erasure.closure import Closure, closure_of
 from erasure.deleting import forbid_blocked
 from erasure.exceptions import Paused, SubjectNotFound
