@@ -20,7 +20,7 @@ from django.db.models.expressions import RawSQL
 from erasure import carrying, policies
 from erasure.chunks import carry_out_some
 from erasure.composing import Composer
-from erasure.dialects import Sql, Subjects, dialect_of
+from erasure.dialects import Dialect, Sql, Subjects, dialect_of
 from erasure.graph import Declared, Graph, Model, Touched, draw_graph
 from erasure.policies import Anonymise, Detach, Fate, Keep, declared
 from erasure.running import fill, join, run, with_
@@ -155,7 +155,11 @@ class Closure:
 
     def subjects(self, ids: Sequence[UUID]) -> Subjects:
         """Return a set of subjects as the current database spells them."""
-        return Subjects(self.kind, ids, dialect_of(connection, self.graph.root._meta.pk))
+        return Subjects(self.kind, ids, self.dialect())
+
+    def dialect(self) -> Dialect:
+        """Return how the current database speaks of these subjects."""
+        return dialect_of(connection, self.graph.root._meta.pk)
 
     def composer(self, subjects: Subjects, prefix: str = "") -> Composer:
         instances = self._instances(subjects) if self._asks_for_instances else []
