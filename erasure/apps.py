@@ -1,6 +1,8 @@
 from importlib import import_module
 
 from django.apps import AppConfig
+from django.core import checks
+from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
 
@@ -12,3 +14,10 @@ class ErasureConfig(AppConfig):
         for name in ("contrib", "records"):
             import_module(f"erasure.{name}")
         autodiscover_modules("policies")
+        from erasure.catalogue import check_catalogue
+        from erasure.checks import check_policies
+        from erasure.indexes import make_missing_indexes
+
+        checks.register(check_policies, checks.Tags.models)
+        checks.register(check_catalogue, checks.Tags.database)
+        post_migrate.connect(make_missing_indexes, sender=self)

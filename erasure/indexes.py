@@ -6,12 +6,12 @@ PostgreSQL and SQLite index no foreign key by themselves; Django does, unless it
 from collections.abc import Iterator
 from typing import Any
 
-from django.db import models
+from django.db import connections, models
 from django.db.models import F, Q
 from django.db.models.functions import Lower
 
 from erasure.graph import Aim, Model, Way
-from erasure.policies import Loose
+from erasure.policies import Loose, declared
 
 
 def is_indexed(model: Model, way: Way) -> bool:
@@ -38,10 +38,10 @@ def is_leading(model: Model, field: Any) -> bool:
 
 def is_lower_leading(model: Model, field: Any) -> bool:
     """Whether an index begins with a column in lower case."""
-    lower = Lower(F(field.name))
     return any(
-        index.expressions and index.expressions[0] == lower
+        isinstance(first, Lower) and first.get_source_expressions() == [F(field.name)]
         for index in _whole_indexes(model, field)
+        for first in index.expressions[:1]
     )
 
 
@@ -60,3 +60,24 @@ def _whole_indexes(model: Model, field: Any) -> Iterator[Any]:
     for index in [*model._meta.indexes, *unique]:
         if index.condition is None or index.condition == has_value:
             yield index
+
+
+def make_missing_indexes(using: str, **kwargs: Any) -> None:
+    """Make the indexes that policies want on tables of other packages, after ``migrate``.
+
+    No migration of ours could: whether such a table is there is the project's affair, and it may
+    come later.
+    """
+    connection = connections[using]
+    quote = connection.ops.quote_name
+    with connection.cursor() as cursor:
+        tables = set(connection.introspection.table_names(cursor))
+        for model, policy in declared().items():
+            table = model._meta.db_table
+            for loose in policy.loose:
+                if loose.index and table in tables:
+                    column: Any = model._meta.get_field(loose.field)
+                    cursor.execute(
+                        f"CREATE INDEX IF NOT EXISTS {quote(loose.index)} "
+                        f"ON {quote(table)} ({quote(column.column)})"
+                    )

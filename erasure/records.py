@@ -37,7 +37,6 @@ policy(
         Loose("requested_by_id", kind="*", kind_field="requested_by_kind", fate=ACCOUNTABILITY),
         Loose("organization_id", kind="*", fate=ACCOUNTABILITY),
     ],
-    secret=["status_digest"],
     opaque=[
         "id",
         "state",
@@ -56,8 +55,8 @@ policy(
         "reference",
         "plan_id",
         "warned_at",
-        "signature",
         "statement",
+        "status_digest",
     ],
     harmless={
         "before": "Flags of the account, and ids; emptied by the erasure.",
@@ -66,6 +65,7 @@ policy(
         "counts": "Numbers of rows, by model.",
         "told": "Channels and times, no addresses.",
         "searched": "When, and how many hits.",
+        "signature": "Of a receipt that names nobody.",
     },
 )
 policy(
