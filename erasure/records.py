@@ -121,6 +121,7 @@ policy(
 )
 policy(
     "erasure.DoomedFile",
-    opaque=["id", "field", "name", "noted_at"],
+    opaque=["id", "field", "noted_at"],
+    harmless={"name": "A path that is forgotten as soon as nothing lies there."},
     nobody="It names a stored file until that file is removed, and goes with it.",
 )
