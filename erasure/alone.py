@@ -25,6 +25,7 @@ from erasure.closure import Closure, closure_of
 from erasure.deleting import forbid_blocked
 from erasure.exceptions import Paused, SubjectNotFound
 from erasure.executor import add_counts, finish_erasure
+from erasure.files import note_files
 from erasure.holds import forbid_held
 from erasure.models import DeletionRequest
 from erasure.pacing import Pace
@@ -158,6 +159,8 @@ def _remove_some(request: DeletionRequest, closure: Closure, size: int, clock: C
         if not mine.cursor:
             forbid_blocked(mine.subject)
             intend_one(mine, instance, now=now, is_last=False)
+            # A file stays for as long as some row names it, so all may be noted now.
+            note_files(mine.subject_kind, [mine.subject_id], now=now)
         place = {name: value for name, value in mine.cursor.items() if name != "begun"}
         tally, after = carry_out_some(closure, mine.subject_id, cursor=place, limit=size)
         removed = tally.removed.get(mine.subject_id, {})

@@ -17,6 +17,7 @@ from erasure.closing import Erasure, close_one, intend_one
 from erasure.closure import closure_of
 from erasure.deleting import forbid_blocked, lock_with_companions
 from erasure.exceptions import SubjectNotFound
+from erasure.files import note_files
 from erasure.holds import forbid_held
 from erasure.models import DeletionRequest
 from erasure.planner import Plan, make_plan
@@ -129,6 +130,7 @@ def finish_erasure(
     subject = request.subject
     intend_one(request, instance, now=now)
     whom = notices.gather(subject.kind, [instance] if instance is not None else [])
+    note_files(subject.kind, [subject.id], now=now)
     spare = (LOGS,) if keep_logs else ()
     tally = closure_of(subject.kind).carry_out([subject.id], spare=spare)
     add_counts(request, tally.removed.get(subject.id, {}))

@@ -22,6 +22,7 @@ from erasure import notices
 from erasure.brakes import read_brakes
 from erasure.closing import Due, Erasure, close_set, intend_set, sign_set
 from erasure.closure import Closure, Step, closure_of
+from erasure.files import note_files
 from erasure.holds import held_among
 from erasure.models import DeletionRequest
 from erasure.pacing import MOST
@@ -125,6 +126,7 @@ def _erase(
     whom = notices.gather(kind.name, _instances(kind, ids)) if notices.sends_mail() else {}
     told = {pk: it.channels for pk, it in whom.items()}
     intend_set(kind.name, ready, born, now=now)
+    note_files(kind.name, ids, now=now)
     closure = closure_of(kind.name)
     if (last := _own_step(closure)) is None:
         tally = closure.carry_out(ids)

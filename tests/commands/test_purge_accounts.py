@@ -130,6 +130,7 @@ def test_json_names_subject_deletion_and_rows() -> None:
         "paused": 0,
         "busy": 0,
         "stopped": "",
+        "left_on_disk": [],
     }
 
 

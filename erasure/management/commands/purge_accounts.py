@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.db import connection
 from django.utils import timezone
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,6 +18,7 @@ from audit.actors import Actor
 from erasure.brakes import standing_pause
 from erasure.closing import Erasure
 from erasure.executor import preview
+from erasure.physical import clean, truncate_wal
 from erasure.purging import PurgeReport, find_due, purge_due
 from erasure.subjects import get_kind, kind_names
 
@@ -42,6 +44,11 @@ class Command(BaseCommand):
         )
         parser.add_argument("--kind", choices=kind_names(), help="only subjects of this kind")
         parser.add_argument("--jobs", type=_positive, help="processes, on PostgreSQL")
+        parser.add_argument(
+            "--physical",
+            action="store_true",
+            help="afterwards, vacuum the tables that lost rows (PostgreSQL)",
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, execute: bool, json: bool, **options: Any) -> None:
@@ -58,7 +65,8 @@ class Command(BaseCommand):
             report = self._purge(told, now, jobs=options["jobs"], **chosen)
         else:
             report = self._dry_run(told, now, **chosen)
-        told.end(report)
+        left = _clean(report, options["physical"]) if execute else ()
+        told.end(report, left)
         if report.failed:
             raise SystemExit(FAILED)
         if report.stopped:
@@ -109,6 +117,13 @@ class Command(BaseCommand):
             )
 
 
+def _clean(report: PurgeReport, physical: bool) -> Sequence[str]:
+    """Take old bytes off the disk and return what stays there. SQLite's log is always cut."""
+    if connection.in_atomic_block:
+        return ()
+    return (clean(report.rows) if physical else truncate_wal()).left
+
+
 @contextmanager
 def _progress(total: int) -> Iterator[Any]:
     """A bar on the terminal of whoever watches; nothing in a log or a pipe."""
@@ -131,7 +146,7 @@ class _Told:
     def subject(self, kind: str, pk: Any, deletion: Any, rows: Mapping[str, int]) -> None:
         raise NotImplementedError
 
-    def end(self, report: PurgeReport) -> None:
+    def end(self, report: PurgeReport, left: Sequence[str]) -> None:
         raise NotImplementedError
 
 
@@ -147,7 +162,7 @@ class _Json(_Told):
         self.out.write(f"{', ' if self.subjects else ''}{jsonlib.dumps(facts)}", ending="")
         self.subjects += 1
 
-    def end(self, report: PurgeReport) -> None:
+    def end(self, report: PurgeReport, left: Sequence[str]) -> None:
         self._begin()
         rest = {
             "failed": [{"deletion": str(pk), "error": why} for pk, why in report.failed.items()],
@@ -156,6 +171,7 @@ class _Json(_Told):
             "paused": report.paused,
             "busy": report.busy,
             "stopped": report.stopped,
+            "left_on_disk": list(left),
         }
         self.out.write(f"], {jsonlib.dumps(rest)[1:]}")
 
@@ -172,7 +188,7 @@ class _Words(_Told):
         listed = ", ".join(f"{n} {model}" for model, n in _sorted(kind, rows).items())
         self.out.write(f"{self._verb} {kind} {pk}: {listed or 'gone already'}")
 
-    def end(self, report: PurgeReport) -> None:
+    def end(self, report: PurgeReport, left: Sequence[str]) -> None:
         for pk, why in report.failed.items():
             self.out.write(f"FAILED {pk}: {why}")
         self.out.write(f"{self._verb} {report.erased} subjects, {report.total} rows.")
@@ -180,6 +196,8 @@ class _Words(_Told):
             self.out.write(f"{waiting} subjects wait: on hold, paused, or somebody works on them.")
         if report.stopped:
             self.out.write(f"STOPPED: {report.stopped}.")
+        for text in left:
+            self.out.write(f"Left on disk: {text}.")
         if not self.executed:
             self.out.write("Nothing was changed. Run it again with --execute to erase.")
 
