@@ -141,7 +141,7 @@ def _find_older_snapshot(cursor: Any) -> bool:
 def _forget_samples(connection: Any, cursor: Any, table: str) -> bool:
     """Clear the samples of an empty table, which ANALYZE leaves as they were. False when they stay:
     before version 18 only a superuser can remove them."""
-    cursor.execute(f"SELECT EXISTS (SELECT 1 FROM {quote(table)})")  # noqa: S608
+    cursor.execute(f"SELECT EXISTS (SELECT 1 FROM {quote(table)})")
     if cursor.fetchone()[0]:
         return True
     samples = (

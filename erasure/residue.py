@@ -16,6 +16,7 @@ from erasure import references
 from erasure.needles import Match, Matcher
 from erasure.policies import Keep, declared
 from erasure.rawbytes import read_raw
+from erasure.snapshots import one_moment
 from erasure.stores import Item, read_stores
 from erasure.subjects import kind_names
 from erasure.tables import (
@@ -23,6 +24,7 @@ from erasure.tables import (
     TIME,
     TRUTH,
     UUIDS,
+    Block,
     Column,
     NotSearchable,
     Table,
@@ -152,17 +154,23 @@ class _Search:
         where = str(table)
         if connection.alias != DEFAULT_DB_ALIAS:
             where = f"{connection.alias}: {table}"
-        if not table.readable:
-            self.findings.unsearched.append(f"table {where}: no right to read it")
+        if table.unread:
+            self.findings.unsearched.append(f"table {where}: {table.unread}")
             return
         self.findings.tables += 1
-        for block in read_blocks(connection, table, self._fits):
-            self.findings.read += len(block.data)
-            for match in self.matcher.find(block.data):
-                if place := block.place(match.start, match.end):
+        with one_moment(connection):
+            for block in read_blocks(connection, table, self._fits):
+                self.findings.read += len(block.data)
+                if self.matcher.find(block.data):
+                    self._search_rows(block, where)
+            if any(column.name == SESSION_DATA for column in table.columns):
+                self._search_items(_read_sessions(connection, table, where))
+
+    def _search_rows(self, block: Block, where: str) -> None:
+        for rows in block.rows():
+            for match in self.matcher.find(rows.data):
+                if place := rows.place(match.start, match.end):
                     self._add(match, where, place.column, place.key)
-        if any(column.name == SESSION_DATA for column in table.columns):
-            self._search_items(_read_sessions(connection, table, where))
 
     def _fits(self, column: Column) -> bool:
         """Whether a column's type can hold any of the identifiers."""
@@ -224,7 +232,7 @@ def _read_sessions(connection: Any, table: Table, where: str) -> Iterator[Item]:
     """Yield what stored sessions say, unpacked. The key of a session is a credential: not said."""
     name = ".".join(quote(part) for part in (table.schema, table.name) if part)
     with connection.chunked_cursor() as cursor:
-        cursor.execute(f"SELECT {quote(SESSION_DATA)} FROM {name}")  # noqa: S608
+        cursor.execute(f"SELECT {quote(SESSION_DATA)} FROM {name}")
         for number, (value,) in enumerate(cursor, start=1):
             data = unpack_session(str(value or "").encode())
             yield Item(where, f"{SESSION_DATA}, unpacked", f"row {number}", [data])

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 
 @contextmanager
-def one_moment() -> Iterator[None]:
+def one_moment(connection: Any = None) -> Iterator[None]:
     """Let everything read inside come from one snapshot, without keeping any writer waiting.
 
-    Inside a transaction of the caller's the snapshot is that transaction's affair.
+    Inside a transaction of the caller's the snapshot is that transaction's affair. Reads from the
+    default database unless another connection is given.
     """
+    connection = connection or connections[DEFAULT_DB_ALIAS]
     if connection.in_atomic_block:
         yield
     elif connection.vendor == "sqlite":
@@ -23,7 +26,7 @@ def one_moment() -> Iterator[None]:
             finally:
                 cursor.execute("ROLLBACK")
     else:
-        with transaction.atomic():
+        with transaction.atomic(using=connection.alias):
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             yield

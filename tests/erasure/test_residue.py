@@ -15,14 +15,17 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import Storage, storages
 from django.core.mail import EmailMessage
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from pytest_django import Settings
 
 from accounts.sessions import SessionStore
 from audit.events import Reference
 from audit.models import AuditEvent
+from erasure import pgtables
 from erasure.references import spell
 from erasure.residue import Findings, Hit, search
+from erasure.snapshots import one_moment
+from erasure.tables import read_blocks, read_tables
 from tests.factories import InvitationFactory, UserFactory
 
 MARK = "Canary-8f3e@Example.org"
@@ -209,6 +212,56 @@ def test_rows_of_many_blocks_keep_their_places() -> None:
         run(f"INSERT INTO big VALUES {marks}", [value for row in rows for value in row])
     found = search([MARK])
     assert {hit.key for hit in found} == {"999", "1999", "2999"}
+
+
+@pytest.mark.django_db
+def test_values_too_large_to_be_strung_together_are_read_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    user = UserFactory(email=MARK)
+    monkeypatch.setattr(pgtables, "_string_together", lambda columns: "1 / (count(*) - count(*))")
+    assert search([MARK]).hits == [Hit(0, "accounts_user", "email", str(user.pk), "plain")]
+
+
+@pytest.mark.django_db
+def test_a_table_of_large_values_and_one_of_many_columns() -> None:
+    columns = ", ".join(f"c{number} text" for number in range(200))
+    run(f"CREATE TABLE wide (id integer PRIMARY KEY, {columns})")
+    run("INSERT INTO wide (id, c0, c150, c199) VALUES (1, 'x', %s, 'y')", [MARK])
+    run("CREATE TABLE large (id integer PRIMARY KEY, t text)")
+    words = " ".join(f"{number * 7919:x}" for number in range(400_000))
+    for number in range(12):
+        text = words + (MARK if number == 7 else "")
+        run("INSERT INTO large VALUES (%s, %s)", [number, text])
+    assert {(hit.where, hit.column, hit.key) for hit in search([MARK])} == {
+        ("wide", "c150", "1"),
+        ("large", "t", "7"),
+    }
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_moves_during_the_search_is_found() -> None:
+    """The whole table is read as of one moment, although in many statements."""
+    if connection.vendor != "postgresql":
+        return
+    run("CREATE TABLE moving (id integer PRIMARY KEY, t text)")
+    try:
+        run("INSERT INTO moving SELECT i, repeat('x', 2000) FROM generate_series(1, 3000) i")
+        run("DELETE FROM moving WHERE id < 1000")
+        run("VACUUM moving")
+        run("UPDATE moving SET t = %s WHERE id = 3000", [MARK])
+        other = connections.create_connection("default")
+        table = next(one for one in read_tables(connection) if one.name == "moving")
+        found = 0
+        with one_moment(), other.cursor() as cursor:
+            for block in read_blocks(connection, table, lambda column: True):
+                found += block.data.count(MARK.encode())
+                # It moves to the pages that have been read already.
+                cursor.execute("UPDATE moving SET t = t || ' ' WHERE id = 3000")
+        other.close()
+        assert found == 1
+    finally:
+        run("DROP TABLE moving")
 
 
 @pytest.mark.django_db
