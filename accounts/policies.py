@@ -47,6 +47,7 @@ class UserKind(SubjectKind):
     name = "user"
     model_label = "accounts.User"
     prefix: ClassVar[str] = "usr"
+    noun = "account"
     born_field = "date_joined"
     view_permission = "accounts.view_user"
     restore_permission = "accounts.restore_user"
@@ -64,6 +65,9 @@ class UserKind(SubjectKind):
             if text
             else None
         )
+
+    def named(self, text: str) -> Q | None:
+        return Q(username=text) | Q(email__iexact=text) if text else None
 
     def lock_family(self, ids: Collection[UUID]) -> None:
         """Lock the organizations that these users own: whether one stays without an owner is

@@ -7,6 +7,7 @@ ORGANIZATIONS_DELETE = "organizations:delete"
 ORGANIZATIONS_KEYS = "organizations:keys"
 USERS_DELETE = "users:delete"
 USERS_ERASE = "users:erase"
+DELETIONS_RESTORE = "deletions:restore"
 
 PERSONAL = frozenset(
     {ACCOUNT_READ, ACCOUNT_DELETE, KEYS_MANAGE, ORGANIZATIONS_DELETE, ORGANIZATIONS_KEYS}
@@ -16,7 +17,7 @@ PERSONAL = frozenset(
 ORGANIZATION = frozenset({USERS_DELETE})
 """A key of an organization, a platform key, may hold these."""
 
-STAFF = PERSONAL | {USERS_ERASE}
+STAFF = PERSONAL | {USERS_ERASE, DELETIONS_RESTORE}
 """A key of a staff user, an operator key, may hold these."""
 
 DESCRIPTIONS = {
@@ -27,4 +28,5 @@ DESCRIPTIONS = {
     ORGANIZATIONS_KEYS: "create, list, rename and revoke keys of organizations that one runs",
     USERS_DELETE: "delete the users that the organization manages, and their logs",
     USERS_ERASE: "erase any user but oneself (staff)",
+    DELETIONS_RESTORE: "see deletions and restore what they took (staff)",
 }

@@ -214,8 +214,15 @@ def _record(key: ApiKey, action: str, actor: Actor, now: datetime) -> None:
 def _grantable(owner: Reference, row: Any) -> frozenset[str]:
     if owner.kind == "organization":
         return scopes.ORGANIZATION
-    may_erase = row.is_staff and row.has_perm("accounts.erase_user")
-    return scopes.STAFF if may_erase else scopes.PERSONAL
+    if not row.is_staff:
+        return scopes.PERSONAL
+    extra = {
+        scopes.USERS_ERASE: ("accounts.erase_user",),
+        scopes.DELETIONS_RESTORE: ("accounts.restore_user", "organizations.restore_organization"),
+    }
+    return scopes.PERSONAL | {
+        scope for scope, rights in extra.items() if any(map(row.has_perm, rights))
+    }
 
 
 def _facts(key: ApiKey) -> KeyFacts:

@@ -10,11 +10,15 @@ from config import pages
 
 urlpatterns = [
     path("", include("accounts.contracts.account")),
+    path("", include("accounts.api.deletion")),
     path("", include("accounts.contracts.v1_user")),
     path("", include("accounts.contracts.users")),
     path("", include("accounts.contracts.user")),
     path("", include("organizations.contracts.organizations")),
+    path("", include("organizations.api.deletion")),
+    path("", include("erasure.api.deletions")),
     path("", include("apikeys.api.keys")),
+    path("", include("erasure.pages")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     # Made anew it costs a third of a second, which nobody should be able to ask for in a loop.

@@ -129,13 +129,17 @@ class Contract(ViewSet):
         key = idempotency.read_key(request) if self._may_keep(request) else None
         if key:
             self._replay(key, request, may_start=False)
-        self._authenticate(request)
-        if self.rights[self.action] not in key_of(request).scopes:
-            raise PermissionDenied
+        self.admit(request)
         self.check_throttles(request)
         self.examine(request)
         if key:
             self._replay(key, request, may_start=True)
+
+    def admit(self, request: Request) -> None:
+        """Let in whoever brings a living credential with the right that the action needs."""
+        self.authenticate(request)
+        if self.rights[self.action] not in key_of(request).scopes:
+            raise PermissionDenied
 
     def examine(self, request: Request) -> None:
         """Refuse a request that has not the contract's form. Such an answer is never kept under an
@@ -169,7 +173,8 @@ class Contract(ViewSet):
             self._keep(response, self.answer_id)
         return response
 
-    def _authenticate(self, request: Request) -> None:
+    def authenticate(self, request: Request) -> None:
+        """Raise NotAuthenticated without a living credential; Throttled for too many attempts."""
         try:
             if request.user is None or request.auth is None:
                 raise NotAuthenticated

@@ -103,8 +103,19 @@ def envelope(problem: Problem) -> dict[str, Any]:
 def _details(error: Exception) -> dict[str, Any]:
     if isinstance(error, InvalidRequest):
         return {"faults": [{"loc": fault.loc, "message": fault.msg} for fault in error.faults]}
-    organizations = getattr(error, "organizations", None)
-    return {"organizations": describe_organizations(organizations)} if organizations else {}
+    details: dict[str, Any] = {}
+    if organizations := getattr(error, "organizations", None):
+        details["organizations"] = describe_organizations(organizations)
+    if drift := getattr(error, "drift", None):
+        details["drift"] = list(drift)
+    if blockers := getattr(error, "blockers", None):
+        details["blockers"] = describe_blockers(blockers)
+    return details
+
+
+def describe_blockers(blockers: Any) -> list[dict[str, Any]]:
+    """Return what a client is told of what must be settled before a deletion."""
+    return [{"code": it.code, "text": it.text, "facts": dict(it.facts)} for it in blockers]
 
 
 def describe_organizations(organizations: Any) -> list[dict[str, Any]]:

@@ -13,8 +13,10 @@ from uuid_utils.compat import uuid7
 USER = "usr"
 REQUEST = "req"
 KEY = "key"
+DELETION = "del"
 SUFFIX_PATTERN = "[0-7][0-9a-hjkmnp-tv-z]{25}"
 USER_PATTERN = f"^{USER}_{SUFFIX_PATTERN}$"
+DELETION_PATTERN = f"^{DELETION}_{SUFFIX_PATTERN}$"
 
 
 def encode(prefix: str, value: UUID) -> str:

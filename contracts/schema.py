@@ -43,6 +43,13 @@ def header(name: str, description: str, *, required: bool = False, **schema: Any
     )
 
 
+def query(name: str, description: str, **schema: Any) -> Any:
+    """Return the documentation of an optional part of the query."""
+    return OpenApiParameter(
+        name, {"type": "string", **schema}, OpenApiParameter.QUERY, description=description
+    )
+
+
 def path(name: str, description: str, **schema: Any) -> Any:
     """Return the documentation of a part of the path."""
     return OpenApiParameter(
@@ -63,20 +70,21 @@ def operation(
     summary: str,
     description: str,
     tag: str,
-    success: Mapping[int, tuple[JSON | None, str, Any]],
+    success: Mapping[int | tuple[int, str], tuple[JSON | None, str, Any]],
     errors: ErrorTable,
     error_schema: JSON,
     envelope: Any,
     parameters: Sequence[Any] = (),
     body: JSON | None = None,
+    body_required: bool = True,
     auth: Any = ({"bearerAuth": []}, {"apiKeyHeader": []}),
     idempotent: bool = True,
     leave_out: Sequence[type[Exception]] = (),
 ) -> Callable[[View], View]:
     """Return the decorator that documents an action.
 
-    ``success`` maps a status to its schema, description and example. ``leave_out`` names exceptions
-    of a shared table that this action cannot raise.
+    ``success`` maps a status, or a status and a media type, to its schema, description and
+    example. ``leave_out`` names exceptions of a shared table that this action cannot raise.
     """
     responses: dict[Any, Any] = {}
     for status, (schema, text, example) in success.items():
@@ -97,7 +105,7 @@ def operation(
         responses=responses,
         auth=list(auth),
         # drf-spectacular gives DELETE no body, though RFC 9110 leaves that to the server.
-        extensions={BODY: body} if body else None,
+        extensions={BODY: {"schema": body, "required": body_required}} if body else None,
     )
     return decorate
 
@@ -119,12 +127,12 @@ def _example(refusal: Refusal, kind: type[Exception], envelope: Any) -> OpenApiE
 
 
 def complete(result: JSON, **_: Any) -> JSON:
-    """Say of every answer which headers it carries, and of every body that it is required."""
+    """Say of every answer which headers it carries, and of every body whether it is required."""
     for methods in result["paths"].values():
         for described in methods.values():
             if body := described.pop(BODY, None):
-                content = {"application/json": {"schema": body}}
-                described["requestBody"] = {"required": True, "content": content}
+                content = {"application/json": {"schema": body["schema"]}}
+                described["requestBody"] = {"required": body["required"], "content": content}
             for status, response in described.get("responses", {}).items():
                 response["headers"] = _headers(status)
     return result

@@ -1,4 +1,5 @@
-"""Two brakes: requests of one credential, and failed authentications from one address."""
+"""Brakes: requests of one credential, requests by link and failed authentications from one
+address."""
 
 import hashlib
 from typing import Any
@@ -21,6 +22,18 @@ class CredentialThrottle(SimpleRateThrottle):
 
     def get_cache_key(self, request: Request, view: Any) -> str | None:
         return f"credential:{key_of(request).id}"
+
+
+class AddressThrottle(SimpleRateThrottle):
+    """Counts the requests of an address, where a link takes the place of a credential."""
+
+    scope = "address"
+
+    def get_rate(self) -> str:
+        return str(settings.THROTTLE_CREDENTIAL)
+
+    def get_cache_key(self, request: Request, view: Any) -> str | None:
+        return f"address:{client_address(request)}"
 
 
 class FailureThrottle(SimpleRateThrottle):

@@ -158,6 +158,10 @@ class LegalHold(models.Model):
     def __str__(self) -> str:
         return f"hold on {self.subject_kind}:{self.subject_id}"
 
+    @property
+    def subject(self) -> Reference:
+        return Reference(self.subject_kind, self.subject_id)
+
 
 class Statement(models.Model):
     """What many receipts say in the same words: what is kept and why, and the rules in force.

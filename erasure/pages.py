@@ -23,7 +23,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from audit.actors import Actor, Origin
 from erasure import links
 from erasure.deleting import restore
-from erasure.exceptions import DeletionNotFound, ReceiptNotReady, RestoreError
+from erasure.exceptions import DeletionError, DeletionNotFound, ReceiptNotReady, RestoreError
 from erasure.models import DeletionRequest
 from erasure.progress import read_receipt
 from erasure.said import (
@@ -81,9 +81,10 @@ def restore_page(request: HttpRequest, token: str) -> HttpResponse:
             subject=deletion.subject,
             now=now,
             deletion_id=deletion.pk,
+            by_link=True,
         )
-    except RestoreError as error:
-        return _show(request, explain_refusal(deletion, error, now))
+    except (RestoreError, DeletionError):
+        return _show(request, explain_refusal(deletion, now))
     # The page that a reload shows again, and which says that the account is back.
     return HttpResponseRedirect(reverse("erasure-restore", args=[token]), status=303)
 

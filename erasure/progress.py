@@ -7,9 +7,18 @@ from uuid import UUID
 
 from audit.actors import Actor
 from audit.events import Reference
-from erasure.exceptions import DeletionNotFound, ReceiptNotReady, RightMissing
+from erasure.deleting import restore
+from erasure.exceptions import (
+    DeletionNotFound,
+    NotRestorable,
+    ReceiptNotReady,
+    RightMissing,
+    SubjectNotFound,
+)
 from erasure.links import opens_status
 from erasure.models import DeletionRequest
+from erasure.receipts import ReceiptMissing, receipt_of
+from erasure.requests import new_status_link
 from erasure.rights import require_staff
 from erasure.subjects import get_kind
 
@@ -33,6 +42,29 @@ class Progress:
     next_step: str
     next_at: datetime | None
     has_receipt: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledDeletion:
+    """A deletion that was just scheduled, with the token of its status link, of which a digest is
+    kept and nothing else."""
+
+    id: UUID
+    subject: Reference
+    requested_at: datetime
+    due_at: datetime
+    token: str
+
+
+def hand_out(request: DeletionRequest) -> ScheduledDeletion:
+    """Return a scheduled deletion's facts, with a new status link for whoever asked for it."""
+    return ScheduledDeletion(
+        id=request.pk,
+        subject=request.subject,
+        requested_at=request.requested_at,
+        due_at=request.due_at,
+        token=new_status_link(request),
+    )
 
 
 def read_progress(
@@ -60,12 +92,34 @@ def read_receipt(
     Raises DeletionNotFound, or ReceiptNotReady while nothing has been erased or when a restore
     ended the deletion.
     """
-    from erasure.receipts import receipt_of
-
     request = _open(deletion_id, actor, as_staff, token)
-    if not _has_receipt(request):
-        raise ReceiptNotReady(request.state)
-    return receipt_of(request)
+    try:
+        return receipt_of(request)
+    except ReceiptMissing:
+        raise ReceiptNotReady(request.state) from None
+
+
+def restore_deletion(
+    *, actor: Actor, deletion_id: UUID, now: datetime, reference: str = ""
+) -> Progress:
+    """Undo a deletion within its grace period, on behalf of staff, and return how it stands.
+
+    Raises RightMissing, DeletionNotFound, or what ``deleting.restore`` raises.
+    """
+    request = DeletionRequest.objects.filter(pk=deletion_id).first()
+    if request is None:
+        raise DeletionNotFound(deletion_id)
+    try:
+        restore(
+            actor=actor,
+            subject=request.subject,
+            now=now,
+            reference=reference,
+            deletion_id=deletion_id,
+        )
+    except SubjectNotFound:
+        raise NotRestorable(request.subject_id) from None
+    return describe_progress(DeletionRequest.objects.with_hold().get(pk=deletion_id), now=now)
 
 
 def describe_progress(request: Any, *, now: datetime) -> Progress:

@@ -8,7 +8,6 @@ from django.utils import timezone
 from django.utils.formats import date_format
 
 from erasure import links
-from erasure.exceptions import RestoreError
 from erasure.models import DeletionRequest
 from erasure.planner import make_plan
 from erasure.progress import next_step
@@ -82,7 +81,7 @@ def _foresee(deletion: DeletionRequest) -> list[tuple[str, str]]:
     return [*facts, *along]
 
 
-def explain_refusal(deletion: Any, error: RestoreError, now: datetime) -> Said:
+def explain_refusal(deletion: Any, now: datetime) -> Said:
     """Say why a restore was refused, from what the database holds by now."""
     deletion = DeletionRequest.objects.with_hold().get(pk=deletion.pk)
     said = describe_restore(deletion, now)
@@ -91,7 +90,7 @@ def explain_refusal(deletion: Any, error: RestoreError, now: datetime) -> Said:
     # Nothing that could be foreseen: somebody took a name between the look and the write.
     kind = get_kind(deletion.subject_kind)
     noun = kind.noun or str(kind.model._meta.verbose_name)
-    return _say_hindered(noun, "its name is somebody else's by now")
+    return _say_hindered(noun, "Somebody else bears its name by now")
 
 
 def _say_restored(deletion: DeletionRequest, noun: str) -> Said:
@@ -125,7 +124,7 @@ def _say_hindered(noun: str, hindrance: str) -> Said:
     return Said(
         f"The {noun} cannot be restored as it is",
         [
-            f"What stands in the way: {hindrance.rstrip('.')}.",
+            f"{hindrance.rstrip('.')}.",
             "Nothing was changed. Write to us before the time to restore is over, and we will "
             "find a way.",
         ],

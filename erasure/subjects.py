@@ -95,6 +95,11 @@ class SubjectKind:
         """Return the condition that finds subjects by what staff type, beside their id."""
         return None
 
+    def named(self, text: str) -> models.Q | None:
+        """Return the condition that finds subjects by exactly this name or address, for whoever
+        types one on a command line; None when subjects have none."""
+        return None
+
     def lock_family(self, ids: Collection[UUID]) -> None:
         """Lock what else the decisions about these subjects read, parents in the order of rooms.
         The subjects' own rows are locked already."""

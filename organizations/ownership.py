@@ -22,7 +22,7 @@ def forbid_ownerless(user_ids: Collection[UUID], *, spare: UUID | None = None) -
         return
     safe = Membership.objects.live_owners().exclude(user_id__in=user_ids)
     kept = set(safe.filter(organization_id__in=ids).values_list("organization_id", flat=True))
-    if facts := _describe(ids - kept):
+    if facts := _describe(ids - kept, user_ids):
         raise SoleOwner(facts)
 
 
@@ -43,7 +43,7 @@ def find_ownerless(
     ids = {organization_id for _, organization_id in pairs}
     safe = Membership.objects.live_owners().exclude(user_id__in=user_ids)
     kept = set(safe.filter(organization_id__in=ids).values_list("organization_id", flat=True))
-    facts = {one.id: one for one in _describe(ids - kept)}
+    facts = {one.id: one for one in _describe(ids - kept, user_ids)}
     found: dict[UUID, list[OwnedOrganization]] = {}
     for user_id, organization_id in pairs:
         if organization_id in facts:
@@ -56,9 +56,15 @@ def lock_owned(user_ids: Collection[UUID]) -> None:
     _lock_owned(user_ids)
 
 
-def _describe(organization_ids: Collection[UUID]) -> list[OwnedOrganization]:
+def _describe(
+    organization_ids: Collection[UUID], leavers: Collection[UUID]
+) -> list[OwnedOrganization]:
+    """Count the living members, and the leavers whether their flags are set already or not."""
+    counted_too = _living | Q(memberships__user_id__in=leavers)
     orphans = Organization.objects.filter(pk__in=organization_ids)
-    counted = orphans.annotate(members=Count("memberships", filter=_living)).order_by("name", "pk")
+    counted = orphans.annotate(members=Count("memberships", filter=counted_too)).order_by(
+        "name", "pk"
+    )
     return [OwnedOrganization(row.pk, row.name, row.members) for row in counted]
 
 

@@ -90,6 +90,9 @@ class OrganizationKind(SubjectKind):
     def search(self, text: str) -> Q | None:
         return Q(name__icontains=text) | Q(slug__icontains=text) if text else None
 
+    def named(self, text: str) -> Q | None:
+        return Q(slug=text) if text else None
+
     def lock_family(self, ids: Collection[UUID]) -> None:
         """Lock the other organizations that the managed users own, by id; the users themselves are
         locked before the organizations are."""

@@ -14,10 +14,13 @@ from apikeys.exceptions import OrganizationNotRun
 from apikeys.services import IssuedKey, issue_key
 from audit.actors import Actor
 from audit.events import Reference, record
+from erasure.approval import approve
 from erasure.brakes import forbid_paused
 from erasure.closing import Erasure
+from erasure.deleting import forbid_blocked, lock_with_companions, suspend_locked
 from erasure.exceptions import DeletionInProgress, SubjectNotFound
 from erasure.executor import erase_family
+from erasure.models import DeletionRequest
 from erasure.rights import require_staff
 from erasure.subjects import lock_subject, lock_subjects
 from organizations.exceptions import NotOrganizationOwner
@@ -141,6 +144,43 @@ def delete_organization(
         if not owners.filter(user_id=actor.user_id).exists():
             raise NotOrganizationOwner(organization_id)
         return _tear_down(actor, organization_id, managed, now)
+
+
+def schedule_deletion(
+    *, actor: Actor, organization_id: UUID, now: datetime, plan_id: str = ""
+) -> DeletionRequest:
+    """Soft delete an organization at an owner's wish, the users that it manages with it, and
+    schedule the erasure.
+
+    ``plan_id`` names the plan that was looked at. A legal hold does not stop this: the data stays.
+    Raises SubjectNotFound, NotOrganizationOwner, Blocked, PlanDrifted or DeletionInProgress.
+    """
+    subject = Reference("organization", organization_id)
+    require_owner(actor, organization_id)
+    plan = approve(subject, plan_id) if plan_id else None
+    with transaction.atomic(durable=True):
+        locked = lock_with_companions(subject)
+        # Asked again under the lock: somebody may have deleted it or taken the role meanwhile.
+        require_owner(actor, organization_id)
+        forbid_blocked(subject)
+        return suspend_locked(
+            actor=actor,
+            subject=subject,
+            locked=locked,
+            now=now,
+            planned=plan.as_record() if plan else None,
+            plan_id=plan_id,
+        )
+
+
+def require_owner(actor: Actor, organization_id: UUID) -> None:
+    """Raise SubjectNotFound for an organization that does not live, and NotOrganizationOwner unless
+    the actor is one of its owners."""
+    if not Organization.objects.filter(pk=organization_id, is_deleted=False).exists():
+        raise SubjectNotFound("organization")
+    owners = Membership.objects.live_owners().filter(organization_id=organization_id)
+    if actor.user_id is None or not owners.filter(user_id=actor.user_id).exists():
+        raise NotOrganizationOwner(organization_id)
 
 
 def teardown_organization(

@@ -43,9 +43,13 @@ def refusal(*args: str) -> str:
 
 
 def erasing_staff() -> User:
-    staff = UserFactory(is_staff=True)
-    group = Group.objects.create(name="erasers")
-    group.permissions.add(Permission.objects.get(codename="erase_user"))
+    return staff_with("erase_user")
+
+
+def staff_with(right: str) -> User:
+    staff: User = UserFactory(is_staff=True)
+    group = Group.objects.create(name=right)
+    group.permissions.add(Permission.objects.get(codename=right))
     UserGroup.objects.create(user=staff, group=group)
     return staff
 
@@ -103,6 +107,18 @@ def test_staff_without_the_right_to_erase_get_the_personal_scopes() -> None:
 
 def test_staff_with_the_right_to_erase_get_the_operators_scope_as_well() -> None:
     out, _ = run("--user", erasing_staff().username)
+    assert verified(out.strip()).scopes == scopes.PERSONAL | {scopes.USERS_ERASE}
+
+
+@pytest.mark.parametrize("right", ["restore_user", "restore_organization"])
+def test_staff_with_a_right_to_restore_get_the_scope_for_it(right: str) -> None:
+    staff = staff_with(right)
+    out, _ = run("--user", staff.username)
+    assert verified(out.strip()).scopes == scopes.PERSONAL | {scopes.DELETIONS_RESTORE}
+
+
+def test_a_superuser_gets_every_scope_of_a_persons_key() -> None:
+    out, _ = run("--user", UserFactory(is_staff=True, is_superuser=True).username)
     assert verified(out.strip()).scopes == scopes.STAFF
 
 

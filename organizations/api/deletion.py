@@ -1,0 +1,149 @@
+"""``/v1/organizations/{id}/deletion``: an owner deletes an organization, with a grace period.
+
+    POST /v1/organizations/550e8400-e29b-41d4-a716-446655440000/deletion HTTP/1.1
+    Authorization: Bearer sk-…
+
+    HTTP/1.1 202 Accepted
+    {"id": "del_…", "subject": {"kind": "organization", "id": "550e8400-…"}, "state": "scheduled",
+     "requested_at": "…", "due_at": "…", "status_url": "https://…/v1/deletions/del_…?token=…"}
+
+The organization closes at once with the users that it manages, and can be restored as a whole by
+the link that its owners are sent. ``DELETE /organizations/{id}`` is the other way: at once, for
+ever.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from django.core.validators import RegexValidator
+from django.urls import re_path
+from django.utils import timezone
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import exceptions as accounts
+from apikeys import scopes
+from contracts import house, ids
+from contracts.base import ErrorTable
+from contracts.errors import Refusal
+from contracts.schema import json_object, operation
+from contracts.schema import path as path_parameter
+from contracts.validation import StrictCharField, validate
+from erasure import exceptions as erasure
+from erasure.api.previews import (
+    CAP,
+    PLAN,
+    PLAN_ID,
+    REFUSALS,
+    SCHEDULED,
+    describe_plan,
+    describe_scheduled,
+    read_cap,
+)
+from organizations import exceptions as organizations
+from organizations.asking import preview_organization, schedule_own_organization
+
+OWNER_ONLY = Refusal(403, "Only an owner can delete the organization.", "INSUFFICIENT_PERMISSIONS")
+
+ERRORS: ErrorTable = {
+    **REFUSALS,
+    accounts.SomebodyElse: OWNER_ONLY,
+    accounts.Oneself: OWNER_ONLY,
+    erasure.RightMissing: OWNER_ONLY,
+    organizations.NotOrganizationOwner: OWNER_ONLY,
+    erasure.SubjectNotFound: Refusal(404, "Organization not found.", "ORGANIZATION_NOT_FOUND"),
+    organizations.SoleOwner: Refusal(
+        409,
+        "A user managed by this organization is the only owner of another organization.",
+        "SOLE_OWNER",
+    ),
+    organizations.SettlementRefused: Refusal(
+        409, "This cannot be done with the organization.", "SETTLEMENT_REFUSED"
+    ),
+}
+NEVER_PREVIEWED = (
+    *house.NO_BODY,
+    organizations.SoleOwner,
+    organizations.SettlementRefused,
+    erasure.Blocked,
+    erasure.PlanDrifted,
+    erasure.UnderLegalHold,
+    erasure.DeletionInProgress,
+    erasure.Paused,
+    erasure.LedgerUnavailable,
+)
+
+ID = path_parameter("id", "The organization's UUID.", format="uuid")
+COMMON: dict[str, Any] = {
+    "tag": "Deletions",
+    "errors": ERRORS,
+    "error_schema": house.ERROR_SCHEMA,
+    "envelope": house.envelope,
+    "idempotent": False,
+}
+
+
+class Closing(serializers.Serializer[Any]):
+    plan_id = StrictCharField(
+        required=False, trim_whitespace=False, validators=[RegexValidator(PLAN_ID["pattern"])]
+    )
+
+
+def read_id(text: str) -> UUID:
+    if (found := ids.decode_uuid(text)) is None:
+        raise erasure.SubjectNotFound("organization")
+    return found
+
+
+class OrganizationDeletion(house.HouseApi):
+    channel = "v1-deletion"
+    rights = dict.fromkeys(("retrieve", "create"), scopes.ORGANIZATIONS_DELETE)
+    errors = ERRORS
+
+    @operation(
+        "previewOrganizationDeletion",
+        summary="Preview the deletion of an organization",
+        description="What the erasure would remove, detach, anonymise and keep, counted and not "
+        "touched; what stands against it; whom it affects. Owners only. Scope: "
+        "`organizations:delete`.",
+        parameters=[ID, CAP],
+        success={200: (PLAN, "The plan", None)},
+        leave_out=NEVER_PREVIEWED,
+        **COMMON,
+    )
+    def retrieve(self, request: Request, id: str) -> Response:  # noqa: A002 - documented name
+        cap = read_cap(request)
+        plan = preview_organization(actor=self.actor, organization_id=read_id(id), cap=cap)
+        return Response(describe_plan(plan))
+
+    @operation(
+        "scheduleOrganizationDeletion",
+        summary="Delete an organization, with a grace period",
+        description="Closes an organization and the users that it manages; the data is erased when "
+        "the grace period is over. Owners only. Scope: `organizations:delete`.",
+        parameters=[ID],
+        body={**json_object({"plan_id": PLAN_ID}, "plan_id"), "additionalProperties": False},
+        body_required=False,
+        success={202: (SCHEDULED, "Scheduled", None)},
+        leave_out=(erasure.UnderLegalHold, organizations.SettlementRefused),
+        **COMMON,
+    )
+    def create(self, request: Request, id: str) -> Response:  # noqa: A002 - documented name
+        wish = validate(Closing, request.data)
+        done = schedule_own_organization(
+            actor=self.actor, organization_id=read_id(id), now=timezone.now(), **wish
+        )
+        return Response(describe_scheduled(request, done), status=202)
+
+
+urlpatterns = [
+    re_path(
+        r"^v1/organizations/(?P<id>[^/]*)/deletion-preview$",
+        OrganizationDeletion.as_view({"get": "retrieve"}),
+    ),
+    re_path(
+        r"^v1/organizations/(?P<id>[^/]*)/deletion$",
+        OrganizationDeletion.as_view({"post": "create"}),
+    ),
+]

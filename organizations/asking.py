@@ -1,0 +1,31 @@
+"""What an owner asks for about an organization: what its deletion would take, and the deletion."""
+
+from datetime import datetime
+from uuid import UUID
+
+from audit.actors import Actor
+from audit.events import Reference
+from erasure.planner import Plan, make_plan
+from erasure.progress import ScheduledDeletion, hand_out
+from organizations.services import require_owner, schedule_deletion
+
+
+def preview_organization(*, actor: Actor, organization_id: UUID, cap: int | None = None) -> Plan:
+    """Return what deleting an organization would do, to one of its owners. Changes nothing.
+
+    Raises SubjectNotFound or NotOrganizationOwner.
+    """
+    require_owner(actor, organization_id)
+    return make_plan(Reference("organization", organization_id), cap=cap)
+
+
+def schedule_own_organization(
+    *, actor: Actor, organization_id: UUID, now: datetime, plan_id: str = ""
+) -> ScheduledDeletion:
+    """Soft delete an organization at an owner's wish and schedule the erasure; return it with the
+    token of its status link, of which a digest is kept. Raises what ``schedule_deletion`` raises.
+    """
+    request = schedule_deletion(
+        actor=actor, organization_id=organization_id, plan_id=plan_id, now=now
+    )
+    return hand_out(request)

@@ -1,0 +1,110 @@
+"""Rules about the house API for deletions: whatever is refused has its words and its example."""
+
+import ast
+import inspect
+import textwrap
+from typing import Any
+
+import pytest
+from drf_spectacular.generators import SchemaGenerator
+
+from accounts import exceptions as _accounts  # noqa: F401 - so that every subclass is known
+from accounts.api import deletion as of_users
+from contracts.base import Contract
+from erasure.api import deletions
+from erasure.exceptions import DeletionError, RestoreError, UnderLegalHold
+from organizations.api import deletion as of_organizations
+from organizations.exceptions import SettlementRefused
+from tests.architecture.test_contracts import operations, subclasses
+
+FILES: list[Any] = [of_users, of_organizations, deletions]
+OPERATIONS: dict[str, tuple[str, str, Any]] = {
+    "previewUserDeletion": ("get", "/v1/user/{user_id}/deletion-preview", of_users),
+    "scheduleUserDeletion": ("post", "/v1/user/{user_id}/deletion", of_users),
+    "previewOrganizationDeletion": (
+        "get",
+        "/v1/organizations/{id}/deletion-preview",
+        of_organizations,
+    ),
+    "scheduleOrganizationDeletion": ("post", "/v1/organizations/{id}/deletion", of_organizations),
+    "getDeletion": ("get", "/v1/deletions/{deletion_id}", deletions),
+    "getDeletionReceipt": ("get", "/v1/deletions/{deletion_id}/receipt", deletions),
+    "restoreDeletion": ("post", "/v1/deletions/{deletion_id}/restore", deletions),
+}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    generator: Any = SchemaGenerator
+    made: dict[str, Any] = generator().get_schema(request=None, public=True)
+    return made
+
+
+@pytest.mark.parametrize("module", [of_users, of_organizations])
+def test_each_refusal_of_a_deletion_has_its_line(module: Any) -> None:
+    missing = sorted(c.__name__ for c in subclasses(DeletionError) if c not in module.ERRORS)
+    assert not missing, f"Add to ERRORS in {module.__name__}: {', '.join(missing)}"
+
+
+def test_each_refusal_of_a_restore_is_a_conflict() -> None:
+    assert deletions.ERRORS[RestoreError].status == 409
+    for kind in subclasses(RestoreError):
+        near = next(line for one in kind.__mro__ if (line := deletions.ERRORS.get(one)))
+        assert near.status == 409, f"{kind.__name__} would be answered with {near.status}"
+
+
+@pytest.mark.parametrize("module", FILES, ids=lambda module: module.__name__)
+def test_a_view_method_holds_at_most_eight_lines(module: Any) -> None:
+    views = [
+        kind
+        for _, kind in inspect.getmembers(module, inspect.isclass)
+        if issubclass(kind, Contract) and kind.__module__ == module.__name__
+    ]
+    assert views
+    for view in views:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(view)))
+        for method in ast.walk(tree):
+            if isinstance(method, ast.FunctionDef):
+                first, last = method.body[0].lineno, method.body[-1].end_lineno or 0
+                assert last - first + 1 <= 8, f"{view.__name__}.{method.name} is too long"
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_operation_documents_what_it_can_answer(name: str, document: dict[str, Any]) -> None:
+    method, path, module = OPERATIONS[name]
+    described = document["paths"][path][method]
+    assert described["operationId"] == name
+    assert described["tags"] == ["Deletions"]
+    responses = described["responses"]
+    assert {"401", "403", "404", "405", "429", "500"} <= responses.keys()
+    texts = {line.text for line in module.ERRORS.values()}
+    for status, response in responses.items():
+        assert "X-Request-ID" in response["headers"]
+        if int(status) >= 400:
+            assert set(response["description"].split("; ")) <= texts
+            assert response["content"]["application/json"]["examples"]
+    documented = "; ".join(it["description"] for it in responses.values())
+    if name.startswith("schedule"):
+        shown = [line.text for kind, line in module.ERRORS.items() if line.status in (409, 422)]
+        missing = [text for text in shown if text not in documented]
+        # A legal hold does not stop a soft delete.
+        spared = {UnderLegalHold, SettlementRefused}
+        assert set(missing) <= {module.ERRORS[kind].text for kind in spared}
+
+
+def test_operation_ids_occur_once(document: dict[str, Any]) -> None:
+    every = [it for methods in document["paths"].values() for it in methods.values()]
+    assert len(operations(document)) == len(every)
+
+
+def test_a_body_that_may_be_left_out_is_documented_so(document: dict[str, Any]) -> None:
+    for name in ("scheduleUserDeletion", "scheduleOrganizationDeletion", "restoreDeletion"):
+        body = operations(document)[name]["requestBody"]
+        assert body["required"] is False
+        assert body["content"]["application/json"]["schema"]["additionalProperties"] is False
+    assert operations(document)["createApiKey"]["requestBody"]["required"] is True
+
+
+def test_a_receipt_is_documented_as_what_it_is(document: dict[str, Any]) -> None:
+    content = operations(document)["getDeletionReceipt"]["responses"]["200"]["content"]
+    assert list(content) == ["application/jose"]
