@@ -17,7 +17,13 @@ from audit.events import Reference, record
 from erasure import notices, requests
 from erasure.approval import approve
 from erasure.closing import note_restored
-from erasure.exceptions import Blocked, DeletionInProgress, NotRestorable, SubjectNotFound
+from erasure.exceptions import (
+    Blocked,
+    DeletionInProgress,
+    NotRestorable,
+    SubjectNotFound,
+    TakenAlong,
+)
 from erasure.models import DeletionRequest
 from erasure.rights import require_staff, right_to_erase, right_to_restore
 from erasure.subjects import get_kind, lock_order, lock_subject, lock_subjects
@@ -164,8 +170,8 @@ def restore(
 
     ``deletion_id`` says which deletion is meant: a later one of the same subject is not undone.
     With ``by_link`` the caller has checked the link that was mailed at the deletion, and no
-    permission is asked for. Raises RightMissing, SubjectNotFound, NotRestorable, GraceExpired, or
-    the kind's own RestoreError when somebody else bears a name by now.
+    permission is asked for. Raises RightMissing, SubjectNotFound, NotRestorable, GraceExpired,
+    TakenAlong, or the kind's own RestoreError when somebody else bears a name by now.
     """
     if not by_link:
         require_staff(actor, right_to_restore(get_kind(subject.kind)))
@@ -193,12 +199,14 @@ def _restore(
     reference: str,
     deletion_id: UUID | None,
 ) -> DeletionRequest:
-    locked = lock_all([subject, *_taken_along(subject)])
+    locked = lock_all([subject, *_taken_along(subject), *_takers(subject)])
     if subject not in locked:
         raise SubjectNotFound(subject.kind)
     request = _resume(actor, subject, locked, now, reference)
     if deletion_id is not None and request.pk != deletion_id:
         raise NotRestorable(subject.id)
+    if (taker := requests.find_taker(request)) is not None:
+        raise TakenAlong(subject.id, taker.subject)
     causes = [request.pk]
     while children := _children(causes):
         # All were written in one transaction with the request, so all were known and are locked.
@@ -228,6 +236,11 @@ def _resume(
     notices.tell_restored(request)
     note_restored(request, locked[subject], now=now)
     return request
+
+
+def _takers(subject: Reference) -> list[Reference]:
+    mine = DeletionRequest.objects.about(subject).open()
+    return [taker.subject for one in mine if (taker := requests.find_taker(one)) is not None]
 
 
 def _taken_along(subject: Reference) -> list[Reference]:

@@ -101,6 +101,14 @@ class GraceExpired(RestoreError):
 
 
 @dataclass
+class TakenAlong(RestoreError):
+    """The deletion came with that of another subject, ``taker``, and is undone with it only."""
+
+    subject_id: UUID
+    taker: Any
+
+
+@dataclass
 class DeletionNotFound(Exception):
     """No such deletion, or none that the actor may see: the two look the same on purpose."""
 

@@ -30,6 +30,7 @@ from audit.actors import Actor
 from audit.events import Reference, record
 from erasure import links
 from erasure.models import DeletionRequest
+from erasure.requests import find_taker
 from erasure.subjects import get_kind
 
 logger = logging.getLogger("sexton.notices")
@@ -215,13 +216,16 @@ def _record_failure(notice: str, request: DeletionRequest) -> None:
 def compose(notice: str, request: DeletionRequest, whom: Addressees) -> list[EmailMessage]:
     """Return a notice as mails, one to each address, so that nobody learns of the others."""
     kind = get_kind(request.subject_kind)
+    went_along = notice in APT and find_taker(request) is not None
     context = {
         "noun": kind.noun or kind.model._meta.verbose_name,
         "label": whom.label,
         "deletion": links.spell_deletion(request.pk),
         "request": request,
         "is_own": request.requested_by_id == request.subject_id,
-        "restore_url": links.restore_url(request),
+        # Whoever was taken along comes back with the deletion that took them, by its link.
+        "restore_url": "" if went_along else links.restore_url(request),
+        "went_along": went_along,
         "status_url": links.status_url(request),
         "rows": sum(request.counts.values()),
     }

@@ -228,6 +228,17 @@ def requeue(subject: Reference, *, now: datetime) -> DeletionRequest | None:
     return request if request.due_at <= now else None
 
 
+def find_taker(request: DeletionRequest) -> DeletionRequest | None:
+    """Return the open deletion that took this one along, if there is one: whoever came back alone
+    would go with it all the same when it is due, or be left without an owner."""
+    if request.cause_id is None:
+        return None
+    found: DeletionRequest | None = (
+        DeletionRequest.objects.open().filter(pk=request.cause_id).first()
+    )
+    return found
+
+
 def new_status_link(request: DeletionRequest) -> str:
     """Return a token by which anybody who holds it may follow a deletion; its digest alone is
     kept. An earlier token ends."""

@@ -11,6 +11,7 @@ from erasure import links
 from erasure.models import DeletionRequest
 from erasure.planner import make_plan
 from erasure.progress import next_step
+from erasure.requests import find_taker
 from erasure.subjects import SubjectKind, get_kind
 
 ROW_CAP = 1000
@@ -53,6 +54,8 @@ def describe_restore(deletion: Any, now: datetime) -> Said:
         return Said(f"The {noun} is being erased", [text], 410)
     if deletion.due_at <= now:
         return _say_expired(deletion, noun)
+    if (taker := find_taker(deletion)) is not None:
+        return _say_taken_along(deletion, taker, noun)
     row = _row_of(kind, deletion)
     if row is None:
         return Said(f"The {noun} is gone", ["There is nothing left to restore."], 410)
@@ -118,6 +121,16 @@ def _say_expired(deletion: Any, noun: str) -> Said:
             "If you need the data, write to us.",
         ]
     return Said("The time to restore is over", paragraphs, 410)
+
+
+def _say_taken_along(deletion: DeletionRequest, taker: DeletionRequest, noun: str) -> Said:
+    other = get_kind(taker.subject_kind)
+    name = other.noun or str(other.model._meta.verbose_name)
+    text = (
+        f"It was deleted along with the {name} that it belongs to. When that is restored, before "
+        f"{_show_time(taker.due_at)}, the {noun} comes back with it."
+    )
+    return Said(f"The {noun} cannot be restored alone", [text], 409)
 
 
 def _say_hindered(noun: str, hindrance: str) -> Said:

@@ -69,6 +69,9 @@ ERRORS: ErrorTable = {
         409, "There is no scheduled deletion to undo.", "NOT_RESTORABLE"
     ),
     exceptions.GraceExpired: Refusal(409, "The time to restore is over.", "GRACE_EXPIRED"),
+    exceptions.TakenAlong: Refusal(
+        409, "It went along with another deletion, and comes back with that.", "TAKEN_ALONG"
+    ),
     exceptions.DeletionInProgress: Refusal(
         409, "Another deletion of the same subject is running.", "DELETION_IN_PROGRESS"
     ),
@@ -79,6 +82,7 @@ ERRORS: ErrorTable = {
 RESTORING = (
     exceptions.NotRestorable,
     exceptions.GraceExpired,
+    exceptions.TakenAlong,
     exceptions.DeletionInProgress,
     exceptions.RestoreError,
     exceptions.RightMissing,

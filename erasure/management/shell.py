@@ -24,6 +24,7 @@ from erasure.exceptions import (
     Paused,
     PlanDrifted,
     SubjectNotFound,
+    TakenAlong,
     UnderLegalHold,
 )
 from erasure.planner import Plan
@@ -161,6 +162,9 @@ EXPLANATIONS: Mapping[type[Exception], Callable[[Any], str]] = {
         f"The time to restore it ended on {error.due_at:%Y-%m-%d %H:%M %Z}."
     ),
     NotRestorable: lambda _: "There is no scheduled deletion to undo.",
+    TakenAlong: lambda error: (
+        f"It was deleted along with {error.taker.kind} {spell(error.taker)}. Restore that."
+    ),
 }
 
 

@@ -112,6 +112,17 @@ def test_into_a_taken_name_it_is_refused(mode: list[str]) -> None:
     assert is_deleted(alice)
 
 
+@pytest.mark.parametrize("mode", [[], ["--execute"]])
+def test_who_was_taken_along_is_not_restored_alone(mode: list[str]) -> None:
+    acme = OrganizationFactory(slug="acme")
+    managed = ManagedUserFactory(organization=acme).user
+    delete(acme)
+    code, told = run_json("restore_account", ids.encode(ids.USER, managed.pk), *mode)
+    assert (code, told["refusal"]["code"]) == (1, "TakenAlong")
+    assert f"organization {acme.pk}" in told["refusal"]["text"]
+    assert is_deleted(managed)
+
+
 def test_a_name_that_means_several_is_refused() -> None:
     for address in ("one@example.com", "two@example.com"):
         delete(UserFactory(username="alice", email=address))

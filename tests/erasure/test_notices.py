@@ -152,6 +152,17 @@ def test_each_owner_of_an_organization_is_told_apart_from_the_others() -> None:
         assert not message.bcc
 
 
+def test_who_goes_along_gets_no_link_that_would_bring_them_back_alone() -> None:
+    organization = OrganizationFactory()
+    managed = ManagedUserFactory(organization=organization).user
+    delete(organization)
+    [message] = sent()
+    assert message.to == [managed.email]
+    assert "restore" not in paths(message)
+    assert "deletions" in paths(message)
+    assert "goes along with" in message.body
+
+
 def test_who_has_no_address_is_told_nothing() -> None:
     delete(UserFactory(email=""))
     assert not sent()

@@ -639,6 +639,16 @@ def test_a_restore_after_the_grace_period_is_refused() -> None:
     assert fresh(User, alice).is_deleted
 
 
+def test_who_was_taken_along_is_not_restored_alone() -> None:
+    alice = UserFactory()
+    organization = owned_by(alice)
+    body = {"organizations": {str(organization.pk): "delete"}}
+    delete(alice, give_key(alice), body)
+    response = restore(deletion_of(organization), give_key(restorer()))
+    assert refused(response) == (409, "TAKEN_ALONG")
+    assert fresh(Organization, organization).is_deleted
+
+
 def test_a_restore_into_a_taken_name_is_refused() -> None:
     with charlie_untouched():
         alice = UserFactory(username="alice", email="alice@example.com")

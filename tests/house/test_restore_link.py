@@ -108,6 +108,23 @@ def test_pressing_restores_an_organization_with_what_went_along() -> None:
     assert not is_deleted(managed)
 
 
+def test_who_was_taken_along_comes_back_with_the_taker_only() -> None:
+    with charlie_untouched():
+        organization = MembershipFactory(role="owner").organization
+        managed = ManagedUserFactory(organization=organization).user
+        path = delete(organization)
+        theirs = DeletionRequest.objects.get(subject_id=managed.pk)
+        alone = f"/restore/{links.sign_link(links.RESTORE, theirs)}"
+        for response in (look(alone), Client().post(alone)):
+            assert response.status_code == 409
+            says(response, "cannot be restored alone", "along with the organization")
+        assert is_deleted(managed)
+        assert is_deleted(organization)
+        press(path)
+    assert not is_deleted(managed)
+    says(look(alone), "The account is restored")
+
+
 def test_without_the_csrf_token_nothing_happens() -> None:
     alice = UserFactory()
     path = delete(alice)

@@ -12,6 +12,7 @@ from erasure.exceptions import (
     GraceExpired,
     NotRestorable,
     RestoreError,
+    TakenAlong,
 )
 from erasure.links import spell_deletion
 from erasure.management.shell import (
@@ -23,6 +24,7 @@ from erasure.management.shell import (
 )
 from erasure.models import DeletionRequest
 from erasure.references import spell
+from erasure.requests import find_taker
 from erasure.subjects import get_kind, kind_names
 
 
@@ -81,6 +83,8 @@ class Command(ErasureCommand):
     ) -> dict[str, str] | None:
         if deletion is None or deletion.state != DeletionRequest.State.SCHEDULED:
             return describe_refusal(NotRestorable(subject.id))
+        if (taker := find_taker(deletion)) is not None:
+            return describe_refusal(TakenAlong(subject.id, taker.subject))
         if deletion.due_at <= timezone.now():
             return describe_refusal(GraceExpired(subject.id, deletion.due_at))
         hindrance = get_kind(subject.kind).foresee_resume(row)
