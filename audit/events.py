@@ -1,11 +1,12 @@
 """Writing and redacting events."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db import models
 from uuid_utils.compat import uuid7
 
 from audit.actors import Actor
@@ -107,4 +108,15 @@ def redact_person(person_id: UUID) -> int:
     GDPR Art. 17(1). The events themselves stay: they hold opaque ids only.
     """
     removed, _ = EventDetail.objects.filter(person_id=person_id).delete()
+    return removed
+
+
+def forget_events(ids: Collection[UUID]) -> int:
+    """Remove events whose retention is over, with what is personal about them; return how many.
+
+    The one way out of the log, in the caller's transaction. GDPR Art. 5(1)(e).
+    """
+    EventDetail.objects.filter(event_id__in=ids).delete()
+    # The log's own manager refuses every removal.
+    removed, _ = models.QuerySet(AuditEvent).filter(pk__in=ids).delete()
     return removed

@@ -1,4 +1,4 @@
-"""Health, readiness, and the answers to requests that no contract claims."""
+"""Health, readiness, metrics, and the answers to requests that no contract claims."""
 
 from typing import Any
 
@@ -6,19 +6,22 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 from django.utils.csp import CSP
 from django.views.decorators.http import require_safe
 from django.views.generic import TemplateView
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import NotAuthenticated, ParseError
 
 from contracts.authentication import request_id_of
 from contracts.base import Contract, find_refusal
 from contracts.errors import HostNotServed, Problem, Refusal, UnknownPath
 from contracts.house import HouseApi
+from erasure import health, metrics
+from erasure.health import Finding
 
 
 @require_safe
@@ -30,12 +33,33 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
     """Say whether requests would succeed: 200, or 503 with what is wrong."""
-    checks = {"database": _check_database()}
-    if checks["database"] == "ok":
-        checks["migrations"] = _check_migrations()
-    ready = set(checks.values()) == {"ok"}
+    findings = {"database": _check_database()}
+    if not findings["database"].red:
+        findings["migrations"] = _check_migrations()
+        if not findings["migrations"].red:
+            findings |= health.find(timezone.now())
+    ready = not any(finding.red for finding in findings.values())
+    checks = {name: finding.text for name, finding in findings.items()}
     body = {"status": "ready" if ready else "not ready", "checks": checks}
     return JsonResponse(body, status=200 if ready else 503)
+
+
+@require_safe
+def show_metrics(request: HttpRequest) -> HttpResponse:
+    """Give a monitor its numbers. Production has this page only with a token to ask for.
+
+    No exception for callers on this machine: behind a proxy that runs here, everybody is one.
+    """
+    if not settings.METRICS_TOKEN:
+        if settings.PRODUCTION:
+            raise Http404
+    elif not _bears(request, settings.METRICS_TOKEN):
+        answer = _refuse(request, NotAuthenticated())
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="metrics"'
+        return answer
+    answer = HttpResponse(metrics.render_metrics(), content_type=metrics.CONTENT_TYPE)
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
 
 
 class DocumentationView(TemplateView):
@@ -90,16 +114,23 @@ def _contract_at(path: str) -> type[Contract]:
     return found if isinstance(found, type) and issubclass(found, Contract) else HouseApi
 
 
-def _check_database() -> str:
+def _bears(request: HttpRequest, token: str) -> bool:
+    scheme, _, sent = request.headers.get("Authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and constant_time_compare(sent.strip(), token)
+
+
+def _check_database() -> Finding:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
-        return "unreachable"
-    return "ok"
+        return Finding("unreachable", red=True)
+    return Finding()
 
 
-def _check_migrations() -> str:
+def _check_migrations() -> Finding:
     executor = MigrationExecutor(connection)
     plan: list[Any] = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    return f"{len(plan)} to apply: run manage.py migrate" if plan else "ok"
+    if plan:
+        return Finding(f"{len(plan)} to apply: run manage.py migrate", red=True)
+    return Finding()

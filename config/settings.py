@@ -75,6 +75,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django_tasks_db",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -250,7 +251,7 @@ SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
 if PRODUCTION:
     SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
-    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
     SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", 365 * 24 * 60 * 60)
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
     if NUM_PROXIES:
@@ -275,6 +276,29 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
+
+# --- background work --------------------------------------------------------------------------
+
+ENGINES = {
+    "database": "django_tasks_db.DatabaseBackend",
+    "immediate": "django.tasks.backends.immediate.ImmediateBackend",
+    "dummy": "django.tasks.backends.dummy.DummyBackend",
+}
+TASKS_BACKEND = env.str("TASKS_BACKEND", "database")
+TASKS = {
+    "default": {
+        "BACKEND": ENGINES.get(TASKS_BACKEND, TASKS_BACKEND),
+        "QUEUES": [],
+        "OPTIONS": env.json("TASKS_OPTIONS", {}),
+    }
+}
+ERASURE_SWEEP_EVERY = timedelta(seconds=env.int("ERASURE_SWEEP_SECONDS", 300))
+if not timedelta() < ERASURE_SWEEP_EVERY:
+    raise ImproperlyConfigured("ERASURE_SWEEP_SECONDS must be 1 or more.")
+# Nobody runs a worker beside a development server; production must have one.
+ERASURE_SWEEP_EXPECTED = env.bool("ERASURE_SWEEP_EXPECTED", default=PRODUCTION)
+ERASURE_OVERDUE_AFTER = timedelta(hours=env.int("ERASURE_OVERDUE_HOURS", 24))
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")
 
 # --- pages, mail, language --------------------------------------------------------------------
 
@@ -346,6 +370,8 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
     "loggers": {
         "django": {"level": "INFO"},
+        # Django itself says which task began and ended.
+        "django_tasks_db": {"level": "WARNING"},
         # These quote the path, which may hold a username. RequestTrace logs the route instead.
         "django.request": {"filters": ["pathless"]},
         "django.security.DisallowedHost": {"handlers": ["null"], "propagate": False},

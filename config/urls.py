@@ -26,6 +26,7 @@ urlpatterns = [
     path("docs", pages.DocumentationView.as_view(), name="docs"),
     path("healthz", pages.healthz),
     path("readyz", pages.readyz),
+    path("metrics", pages.show_metrics),
 ]
 
 handler400 = "config.pages.bad_request"

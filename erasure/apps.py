@@ -13,7 +13,7 @@ class ErasureConfig(AppConfig):
     def ready(self) -> None:
         for name in ("contrib", "records"):
             import_module(f"erasure.{name}")
-        autodiscover_modules("policies")
+        autodiscover_modules("policies", "chores")
         from erasure.catalogue import check_catalogue
         from erasure.checks import check_policies
         from erasure.indexes import make_missing_indexes

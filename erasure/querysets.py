@@ -79,6 +79,10 @@ class DeletionRequestQuerySet(models.QuerySet[Any]):
         """Those that come later in the order of ``due``."""
         return self.filter(IsAfter(F("due_at"), (due_at, pk)))
 
+    def stalled(self, now: datetime) -> Self:
+        """Those whose worker died: they run, and their lease has lapsed."""
+        return self.filter(state="running", lease_until__lte=now)
+
     def claim(self, now: datetime, **lease: Any) -> int:
         """Take what is due, in one guarded UPDATE; return how many rows were taken."""
         return self.due(now).order_by().update(state="running", attempts=F("attempts") + 1, **lease)

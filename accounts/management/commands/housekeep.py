@@ -2,19 +2,18 @@
 
 import json as jsonlib
 from argparse import ArgumentParser
-from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from accounts.models import Session
-from contracts.idempotency import forget_old_answers, old_answers
+from accounts.chores import ANSWERS, SESSIONS
 
 
 class Command(BaseCommand):
     help = (
-        "Removes expired sessions, and answers kept under an Idempotency-Key for more than a day. "
+        "Removes expired sessions, and answers kept under an Idempotency-Key for more than a day, "
+        "as every sweep does. "
         "Without --execute it only counts them."
     )
 
@@ -24,7 +23,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, execute: bool, json: bool, **options: Any) -> None:
         now = timezone.now()
-        counts = _remove(now) if execute else _count(now)
+        # No transaction around them: a crash between two leaves the rest for the next run, and
+        # nobody can use an expired row meanwhile.
+        counts = {
+            chore.name: chore.remove(now) if execute else chore.count(now)
+            for chore in (SESSIONS, ANSWERS)
+        }
         if json:
             self.stdout.write(jsonlib.dumps({"executed": execute, **counts}))
             return
@@ -34,17 +38,3 @@ class Command(BaseCommand):
         )
         if not execute:
             self.stdout.write("Nothing was changed. Run it again with --execute to remove them.")
-
-
-def _count(now: datetime) -> dict[str, int]:
-    return {
-        "sessions": Session.objects.filter(expire_date__lte=now).count(),
-        "answers": old_answers(now=now).count(),
-    }
-
-
-def _remove(now: datetime) -> dict[str, int]:
-    # Two statements, no transaction around them: a crash between them leaves the rest for the
-    # next run, and nobody can use an expired row meanwhile.
-    sessions, _ = Session.objects.filter(expire_date__lte=now).delete()
-    return {"sessions": sessions, "answers": forget_old_answers(now=now)}

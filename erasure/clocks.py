@@ -1,0 +1,121 @@
+"""The sweep: finds what ought to have happened and sees to it that it does.
+
+It wakes the purge for whatever is due or has outlived its lease, takes up the tasks of killed
+workers, tells people that their erasure is near, removes what has outlived its retention, and
+notes that it ran, for a sweep that stays away is what nobody notices. Each step is safe to repeat
+and to be killed in; two sweeps at once do no harm.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+
+from erasure import retention, taskrows, totals
+from erasure.chores import all_chores
+from erasure.engines import wake
+from erasure.models import DeletionRequest, Heartbeat
+from erasure.tasks import SLICE, purge
+
+logger = logging.getLogger("sexton.erasure")
+
+SWEPT = "sweep"
+BEGUN = "sweep.begun"
+
+WAKE_UPS = 16
+"""At most so many purges are asked for at once: a worker each, and none is idle with fewer."""
+
+Facts = dict[str, int]
+
+
+@dataclass
+class Sweep:
+    """What a sweep did, or would do, by step; and the steps that failed, with the error's type."""
+
+    executed: bool
+    done: dict[str, Facts] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def as_facts(self) -> dict[str, Any]:
+        return {"executed": self.executed, **self.done, "failed": self.failed}
+
+
+def sweep_every() -> timedelta:
+    """Return the time between two sweeps: the setting ERASURE_SWEEP_EVERY, five minutes."""
+    every: timedelta = getattr(settings, "ERASURE_SWEEP_EVERY", timedelta(minutes=5))
+    return every
+
+
+def sweep(*, now: datetime, execute: bool) -> Sweep:
+    """Run every step, or only count what each would do.
+
+    A step that fails stops no other. The heartbeat is written at the end, whatever failed, and
+    names the failures.
+    """
+    result = Sweep(executed=execute)
+    for name, step in STEPS.items():
+        try:
+            result.done[name] = step(now, execute)
+        except Exception as error:
+            logger.exception("a step of the sweep failed", extra={"step": name})
+            result.failed[name] = type(error).__name__
+    if execute:
+        Heartbeat.objects.update_or_create(
+            name=SWEPT, defaults={"at": now, "facts": {**result.done, "failed": result.failed}}
+        )
+    return result
+
+
+def claim_sweep(*, now: datetime, every: timedelta) -> bool:
+    """Take the turn to sweep; of many workers one gets it in each interval.
+
+    One that is killed in its turn is replaced an interval later.
+    """
+    longest_ago = datetime(1, 1, 2, tzinfo=UTC)
+    Heartbeat.objects.bulk_create([Heartbeat(name=BEGUN, at=longest_ago)], ignore_conflicts=True)
+    return bool(Heartbeat.objects.filter(name=BEGUN, at__lte=now - every).update(at=now))
+
+
+def wake_purge(now: datetime, execute: bool) -> Facts:
+    """Ask for as many purges as there are rounds of due subjects, those that wait taken off."""
+    due = DeletionRequest.objects.due(now).count()
+    stalled = DeletionRequest.objects.stalled(now).count()
+    rounds = min(-(-due // SLICE), WAKE_UPS)
+    missing = max(rounds - taskrows.count_ready(purge.module_path), 0)
+    if execute:
+        for _ in range(missing):
+            wake(purge)
+    return {"due": due, "stalled": stalled, "woken": missing}
+
+
+def tend_tasks(now: datetime, execute: bool) -> Facts:
+    """Take up the tasks of killed workers, and remove the rows of finished ones."""
+    if not execute:
+        return {"revived": taskrows.count_stuck(now), "removed": taskrows.count_finished(now)}
+    return {"revived": taskrows.revive_stuck(now), "removed": taskrows.remove_finished(now)}
+
+
+def add_up(now: datetime, execute: bool) -> Facts:
+    """Take finished erasures into the sum, before retention removes their requests."""
+    return {"subjects": totals.roll_up(now)} if execute else {}
+
+
+def enforce_retention(now: datetime, execute: bool) -> Facts:
+    return retention.enforce(now=now, execute=execute)
+
+
+def do_chores(now: datetime, execute: bool) -> Facts:
+    """Remove what other rooms have no more use for."""
+    return {it.name: it.remove(now) if execute else it.count(now) for it in all_chores()}
+
+
+STEPS: Mapping[str, Callable[[datetime, bool], Facts]] = {
+    "tasks": tend_tasks,
+    "purge": wake_purge,
+    "totals": add_up,
+    "retention": enforce_retention,
+    "chores": do_chores,
+}

@@ -1,0 +1,39 @@
+"""Which engine runs background work, and the one way to ask it for something.
+
+The engine is Django's setting ``TASKS``. A task is only a wake-up: what there is to do, and whether
+it has been done, stands in our own rows, and a sweep asks again for whatever got lost.
+"""
+
+from functools import partial
+from typing import Any
+
+from django.apps import apps
+from django.db import transaction
+from django.tasks import Task, task_backends
+
+URGENT = 10
+
+
+def wake(task: Task[..., Any], *args: str, urgent: bool = False) -> None:
+    """Ask for a task, to run when the caller's transaction has committed.
+
+    The database's engine takes it as an INSERT in that very transaction. Any other engine is told
+    after the commit, and if it cannot be reached then, that is logged and the next sweep asks
+    again.
+    """
+    backend = task.get_backend()
+    if urgent and backend.supports_priority:
+        task = task.using(priority=URGENT)
+    if is_database(backend):
+        task.enqueue(*args)
+    else:
+        transaction.on_commit(partial(task.enqueue, *args), robust=True)
+
+
+def is_database(backend: Any = None) -> bool:
+    """Whether tasks are rows of the database, so that a worker of ours must run them."""
+    if not apps.is_installed("django_tasks_db"):
+        return False
+    from django_tasks_db import DatabaseBackend
+
+    return isinstance(backend or task_backends["default"], DatabaseBackend)

@@ -1,0 +1,81 @@
+"""Whether erasure is looked after: named findings for a readiness page.
+
+``red`` means that promises are being broken and somebody must come; a ``warning`` is for reading.
+The texts hold no personal data and no staff's reason, since anybody may read the page.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import Max
+from django.utils.timesince import timesince
+
+from erasure.clocks import SWEPT, sweep_every
+from erasure.models import DeletionRequest, Heartbeat, Pause
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``ok``, or what is wrong in words; ``red`` when requests should not be sent here."""
+
+    text: str = "ok"
+    red: bool = False
+
+
+def check_sweep(now: datetime) -> Finding:
+    """Red when nothing has swept for two intervals although there is something to sweep for.
+
+    Before the first sweep the time counts from the first deletion that was ever asked for, and not
+    from before the last migration, so a young database is well. Where no sweep is expected
+    (ERASURE_SWEEP_EXPECTED), it only warns.
+    """
+    last = Heartbeat.objects.filter(name=SWEPT).first()
+    since = last.at if last else _first_need()
+    expected: bool = getattr(settings, "ERASURE_SWEEP_EXPECTED", True)
+    if since is not None and now - since > 2 * sweep_every():
+        told = f"last swept {timesince(since, now)} ago" if last else "nothing has swept yet"
+        text = f"{told}: run manage.py worker"
+        return Finding(text, red=True) if expected else Finding(f"warning: {text}")
+    if last and last.facts.get("failed"):
+        return Finding(f"warning: steps that failed: {', '.join(sorted(last.facts['failed']))}")
+    return Finding()
+
+
+def check_pauses(now: datetime) -> Finding:
+    """Warn while a brake is on: it was put on with a reason, and is easily forgotten."""
+    standing = Pause.objects.standing()
+    if standing.filter(organization_id=None).exists():
+        return Finding("warning: every erasure is paused")
+    if organizations := standing.count():
+        return Finding(f"warning: paused for {organizations} organizations")
+    return Finding()
+
+
+CHECKS: Mapping[str, Callable[[datetime], Finding]] = {
+    "sweep": check_sweep,
+    "pauses": check_pauses,
+}
+
+
+def find(now: datetime) -> dict[str, Finding]:
+    """Return every finding by the name of its check."""
+    return {name: check(now) for name, check in CHECKS.items()}
+
+
+def _first_need() -> datetime | None:
+    """Return since when there has been something to sweep for; None while there is nothing.
+
+    Never before this room's tables were last migrated: whoever installs or upgrades has the same
+    two intervals to start a worker.
+    """
+    # Keys are made in the order of time, so the first key is the first request.
+    first: datetime | None = (
+        DeletionRequest.objects.order_by("pk").values_list("requested_at", flat=True).first()
+    )
+    applied = MigrationRecorder(connection).migration_qs.filter(app="erasure")
+    migrated: datetime | None = applied.aggregate(at=Max("applied"))["at"]
+    return max(first, migrated) if first and migrated else first

@@ -1,0 +1,230 @@
+"""Rows that outlive their subject for a time, under ``Keep(retention=…)``, and go when it is over.
+
+The time counts from the erasure, which the subject's completed deletion request dates. A row may
+name several subjects: an event its subject and who did it. It belongs to the first of its kept
+links, in the order of the policy, that is set; that subject's time is the row's time.
+
+Requests are gone through in the order in which they finished, and a mark says how far, so that a
+sweep does not look again at erasures whose rows are gone already.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import models, transaction
+from django.db.models import Q
+from django.utils.dateparse import parse_datetime
+
+from audit.events import forget_events
+from audit.models import AuditEvent
+from erasure.models import DeletionRequest, Heartbeat
+from erasure.policies import Delete, Keep, Policy, all_policies
+from erasure.subjects import get_kind, kind_names
+from erasure.totals import settled_until
+
+NAME = "retention"
+SUBJECTS = 500
+ROWS = 1000
+
+Mark = tuple[datetime, UUID]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One kept link: rows of a model whose ``field`` names a subject of ``kind``."""
+
+    policy: Policy
+    field: str
+    kind: str
+    kind_field: str
+    retention: timedelta
+
+    @property
+    def name(self) -> str:
+        return f"{self.policy.label}.{self.field}:{self.kind}"
+
+    @property
+    def model(self) -> type[models.Model]:
+        return self.policy.model
+
+
+def find_rules() -> list[Rule]:
+    """Return every retention that a sweep enforces. Deletion requests come last, since they date
+    the erasure for all others."""
+    rules = [rule for policy in all_policies() for rule in _rules_of(policy)]
+    return sorted(rules, key=lambda rule: rule.model is DeletionRequest)
+
+
+def find_unenforceable() -> list[str]:
+    """Return the kept links, in words, whose retention no sweep can enforce: once the subject is
+    gone, only its key still finds the row."""
+    return [
+        f"{policy.label}.{loose.field}"
+        for policy in all_policies()
+        for loose in policy.loose
+        if _retention(loose.fate) is not None and (loose.to != "pk" or loose.match or loose.where)
+    ]
+
+
+def find_undated() -> list[str]:
+    """Return the kept links whose retention is longer than that of the requests that date it."""
+    rules = find_rules()
+    dated = [rule.retention for rule in rules if rule.model is DeletionRequest]
+    return [rule.name for rule in rules if dated and rule.retention > min(dated)]
+
+
+def enforce(*, now: datetime, execute: bool) -> dict[str, int]:
+    """Remove what has outlived its retention, or only count it; return rows by model.
+
+    Each transaction removes at most a thousand rows. A crash between two leaves the rest for the
+    next sweep, since the mark moves only after them.
+    """
+    counts: dict[str, int] = defaultdict(int)
+    for rule in find_rules():
+        for ids, mark in _outlived(rule, now):
+            counts[rule.policy.label] += _clear(rule, ids, execute=execute)
+            if execute:
+                _set_mark(rule, mark, now)
+    return {label: rows for label, rows in counts.items() if rows}
+
+
+def _outlived(rule: Rule, now: datetime) -> Iterator[tuple[dict[str, list[UUID]], Mark]]:
+    """Yield subjects, by kind, whose time is over, some hundred at once, and how far that is."""
+    settled = settled_until()
+    cutoff = now - rule.retention
+    if settled is not None:
+        cutoff = min(cutoff, settled)
+    mark = _get_mark(rule)
+    while True:
+        done = DeletionRequest.objects.filter(state="completed", finished_at__lte=cutoff)
+        if rule.kind != "*":
+            done = done.filter(subject_kind=rule.kind)
+        if mark is not None:
+            done = done.filter(Q(finished_at__gt=mark[0]) | Q(finished_at=mark[0], pk__gt=mark[1]))
+        found = list(
+            done.order_by("finished_at", "pk").values_list(
+                "finished_at", "pk", "subject_kind", "subject_id"
+            )[:SUBJECTS]
+        )
+        if not found:
+            return
+        mark = (found[-1][0], found[-1][1])
+        by_kind: dict[str, list[UUID]] = defaultdict(list)
+        for _, _, kind, subject_id in found:
+            by_kind[kind].append(subject_id)
+        gone = {kind: _still_gone(kind, ids, cutoff) for kind, ids in by_kind.items()}
+        yield {kind: ids for kind, ids in gone.items() if ids}, mark
+
+
+def _still_gone(kind: str, ids: list[UUID], cutoff: datetime) -> list[UUID]:
+    """Return those of these subjects that do not exist, and that no later deletion is about."""
+    if kind not in kind_names():
+        return ids
+    known = get_kind(kind)
+    living = known.model._default_manager.filter(pk__in=[known.pk_of(one) for one in ids])
+    kept = {known.id_of(pk) for pk in living.values_list("pk", flat=True)}
+    later = DeletionRequest.objects.filter(subject_kind=kind, subject_id__in=ids).filter(
+        Q(state__in=DeletionRequest.OPEN) | Q(state="completed", finished_at__gt=cutoff)
+    )
+    kept |= set(later.values_list("subject_id", flat=True))
+    return [one for one in ids if one not in kept]
+
+
+def _clear(rule: Rule, by_kind: dict[str, list[UUID]], *, execute: bool) -> int:
+    rows = 0
+    for kind, ids in by_kind.items():
+        kept = _kept_rows(rule, kind, ids)
+        if not execute:
+            rows += kept.count()
+            continue
+        while chunk := list(kept.order_by().values_list("pk", flat=True)[:ROWS]):
+            with transaction.atomic(durable=True):
+                rows += _remove(rule.model, chunk)
+    return rows
+
+
+def _kept_rows(rule: Rule, kind: str, ids: list[UUID]) -> Any:
+    """Return the rows that belong to these subjects by this link and by no earlier one."""
+    column = rule.model._meta.get_field(rule.field)
+    values: list[Any] = ids
+    if kind in kind_names() and not isinstance(column, models.UUIDField):
+        values = [get_kind(kind).pk_of(one) for one in ids]
+    # Not the model's own manager: an append-only table refuses every other removal.
+    rows: Any = models.QuerySet(rule.model).filter(**{f"{rule.field}__in": values})
+    if rule.kind_field:
+        rows = rows.filter(**{rule.kind_field: kind})
+    for field in _earlier(rule):
+        unset = Q(**{f"{field}__isnull": True})
+        if isinstance(rule.model._meta.get_field(field), models.CharField | models.TextField):
+            unset |= Q(**{field: ""})
+        rows = rows.filter(unset)
+    return rows
+
+
+def _earlier(rule: Rule) -> list[str]:
+    """Return the fields that, when set, make the row another subject's: kept links that stand
+    before this one, and links with which the row is deleted."""
+    fields: list[str] = []
+    for other in _rules_of(rule.policy):
+        if other.field == rule.field:
+            break
+        fields.append(other.field)
+    fields += [name for name, fate in rule.policy.links.items() if isinstance(fate, Delete)]
+    fields += [
+        loose.field
+        for loose in rule.policy.loose
+        if isinstance(loose.fate, Delete) and loose.to == "pk" and loose.match is None
+    ]
+    return [field for field in fields if field != rule.field]
+
+
+def _remove(model: type[models.Model], keys: list[Any]) -> int:
+    if model is AuditEvent:
+        return forget_events(keys)
+    return models.QuerySet(model).filter(pk__in=keys).delete()[0]
+
+
+def _rules_of(policy: Policy) -> Iterator[Rule]:
+    kinds = {get_kind(name).model: name for name in kind_names()}
+    for name, fate in policy.links.items():
+        kind = kinds.get(policy.model._meta.get_field(name).related_model)  # type: ignore[arg-type]
+        if kind and (kept := _retention(fate)) is not None:
+            yield Rule(policy, name, kind, "", kept)
+    for loose in policy.loose:
+        by_key = loose.to == "pk" and loose.match is None and loose.where is None
+        if by_key and (kept := _retention(loose.fate)) is not None:
+            yield Rule(policy, loose.field, loose.kind, loose.kind_field, kept)
+
+
+def _retention(fate: Any) -> timedelta | None:
+    return fate.retention if isinstance(fate, Keep) else None
+
+
+def _get_mark(rule: Rule) -> Mark | None:
+    past = Heartbeat.objects.filter(name=NAME).first()
+    if past is None or rule.name not in past.facts:
+        return None
+    return _read_mark(past.facts[rule.name])
+
+
+def _set_mark(rule: Rule, mark: Mark, now: datetime) -> None:
+    Heartbeat.objects.bulk_create([Heartbeat(name=NAME, at=now)], ignore_conflicts=True)
+    with transaction.atomic(durable=True):
+        past = Heartbeat.objects.select_for_update().get(name=NAME)
+        known = past.facts.get(rule.name)
+        # Another sweep may be further already.
+        if known is None or mark > _read_mark(known):
+            past.facts[rule.name] = [mark[0].isoformat(), str(mark[1])]
+            past.at = now
+            past.save()
+
+
+def _read_mark(written: list[str]) -> Mark:
+    at = parse_datetime(written[0])
+    if at is None:
+        raise ValueError(f"{written[0]} is no time")
+    return at, UUID(written[1])
