@@ -37,7 +37,8 @@ def check_sweep(now: datetime) -> Finding:
     since = last.at if last else _first_need()
     expected: bool = getattr(settings, "ERASURE_SWEEP_EXPECTED", True)
     if since is not None and now - since > 2 * sweep_every():
-        told = f"last swept {timesince(since, now)} ago" if last else "nothing has swept yet"
+        age = timesince(since, now).replace("\xa0", " ")
+        told = f"last swept {age} ago" if last else "nothing has swept yet"
         text = f"{told}: run manage.py worker"
         return Finding(text, red=True) if expected else Finding(f"warning: {text}")
     if last and last.facts.get("failed"):
@@ -51,7 +52,7 @@ def check_pauses(now: datetime) -> Finding:
     if standing.filter(organization_id=None).exists():
         return Finding("warning: every erasure is paused")
     if organizations := standing.count():
-        return Finding(f"warning: paused for {organizations} organizations")
+        return Finding(f"warning: organizations whose erasures are paused: {organizations}")
     return Finding()
 
 

@@ -37,7 +37,7 @@ def request_of(user: Any) -> DeletionRequest:
 
 
 def exists(user: Any) -> bool:
-    return User.objects.filter(pk=user.pk).exists()
+    return bool(User.objects.filter(pk=user.pk).exists())
 
 
 def finished(kind: str = "user", *, ago: timedelta, **fields: Any) -> DeletionRequest:
