@@ -135,10 +135,32 @@ def test_plain_http_is_redirected_to_https(ask: Ask) -> None:
     assert (status, headers["location"]) == (301, "https://sexton.example/account")
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_probes_are_answered_over_plain_http(ask: Ask, path: str) -> None:
-    # 503 from /readyz: this test's database has no tables.
-    assert ask(path, "http")[0] == (200 if path == "/healthz" else 503)
+@pytest.mark.parametrize(
+    ("path", "status"), [("/healthz", 200), ("/readyz", 503), ("/metrics", 404)]
+)
+def test_probes_are_answered_over_plain_http(ask: Ask, path: str, status: int) -> None:
+    # 503 from /readyz: this test's database has no tables. 404 from /metrics: there is no token.
+    assert ask(path, "http")[0] == status
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("database", "django_tasks_db.DatabaseBackend"),
+        ("immediate", "django.tasks.backends.immediate.ImmediateBackend"),
+        ("dummy", "django.tasks.backends.dummy.DummyBackend"),
+        ("engines.rq.Backend", "engines.rq.Backend"),
+    ],
+)
+def test_the_engine_of_background_work_is_a_setting(name: str, path: str) -> None:
+    tasks = settings("TASKS", TASKS_BACKEND=name, TASKS_OPTIONS='{"url": "x"}')["TASKS"]
+    assert tasks == {"default": {"BACKEND": path, "QUEUES": [], "OPTIONS": {"url": "x"}}}
+
+
+def test_an_interval_of_nothing_is_refused() -> None:
+    done = manage("check", **{**PRODUCTION, "ERASURE_SWEEP_SECONDS": "0"})
+    assert done.returncode != 0
+    assert "ERASURE_SWEEP_SECONDS must be 1 or more." in done.stderr
 
 
 def test_browsers_are_told_to_stay_on_https(ask: Ask) -> None:
@@ -227,6 +249,7 @@ def test_the_operators_guide_explains_every_variable() -> None:
 def test_the_examples_defaults_are_the_real_ones() -> None:
     names = ["THROTTLE_CREDENTIAL", "THROTTLE_FAILED_AUTHENTICATION", "NUM_PROXIES", "LOGGING"]
     names += ["BODY_LIMIT", "API_KEY_PREFIX", "SECURE_SSL_REDIRECT", "CACHES"]
+    names += ["TASKS", "ERASURE_SWEEP_EXPECTED", "METRICS_TOKEN"]
     names += ["SECURE_HSTS_SECONDS", "DATABASES", "SECRET_KEY_FALLBACKS", "CSRF_TRUSTED_ORIGINS"]
     spelled_out = {name: value for name, value in explained()[0].items() if value}
     for name in ("ENVIRONMENT", "VAR_DIR", "STATIC_ROOT"):
@@ -250,9 +273,8 @@ def test_the_compose_file_holds_together() -> None:
     assert services["service"]["volumes"] == services["worker"]["volumes"] == ["ledger:/ledger"]
     assert services["worker"]["environment"]["ERASURE_LEDGER"] == "/ledger/erasures.jsonl"
     assert set(compose["volumes"]) == {"database", "ledger"}
-    loop = services["worker"]["command"][-1]
-    assert "manage.py purge_accounts --execute\n" in loop
-    assert "manage.py housekeep --execute\n" in loop
+    assert services["worker"]["command"] == ["python", "manage.py", "worker"]
+    assert services["worker"]["stop_grace_period"] == "60s"
 
 
 def test_the_compose_file_has_no_default_secrets() -> None:
