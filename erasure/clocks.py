@@ -18,6 +18,7 @@ from erasure import retention, taskrows, totals
 from erasure.chores import all_chores
 from erasure.engines import wake
 from erasure.models import DeletionRequest, Heartbeat
+from erasure.stopping import is_stopping
 from erasure.tasks import SLICE, purge
 
 logger = logging.getLogger("sexton.erasure")
@@ -53,10 +54,12 @@ def sweep(*, now: datetime, execute: bool) -> Sweep:
     """Run every step, or only count what each would do.
 
     A step that fails stops no other. The heartbeat is written at the end, whatever failed, and
-    names the failures.
+    names the failures; a sweep that was asked to end writes none.
     """
     result = Sweep(executed=execute)
     for name, step in STEPS.items():
+        if is_stopping():
+            return result
         try:
             result.done[name] = step(now, execute)
         except Exception as error:

@@ -8,6 +8,7 @@ Requests are gone through in the order in which they finished, and a mark says h
 sweep does not look again at erasures whose rows are gone already.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,12 +24,14 @@ from audit.events import forget_events
 from audit.models import AuditEvent
 from erasure.models import DeletionRequest, Heartbeat
 from erasure.policies import Delete, Keep, Policy, all_policies
+from erasure.stopping import is_stopping
 from erasure.subjects import get_kind, kind_names
 from erasure.totals import settled_until
 
 NAME = "retention"
 SUBJECTS = 500
 ROWS = 1000
+BUDGET = 60.0
 
 Mark = tuple[datetime, UUID]
 
@@ -80,16 +83,26 @@ def find_undated() -> list[str]:
 def enforce(*, now: datetime, execute: bool) -> dict[str, int]:
     """Remove what has outlived its retention, or only count it; return rows by model.
 
-    Each transaction removes at most a thousand rows. A crash between two leaves the rest for the
-    next sweep, since the mark moves only after them.
+    Each transaction removes at most a thousand rows. What is not done after a minute, or when the
+    process is asked to end, is left for the next sweep, as is what a crash cut off: the mark moves
+    only after the rows.
     """
     counts: dict[str, int] = defaultdict(int)
+    until = time.monotonic() + BUDGET
+    for rule, ids, mark in _find_outlived(now):
+        if rows := _clear(rule, ids, execute=execute):
+            counts[rule.policy.label] += rows
+        if execute:
+            _set_mark(rule, mark, now)
+            if is_stopping() or time.monotonic() > until:
+                break
+    return dict(counts)
+
+
+def _find_outlived(now: datetime) -> Iterator[tuple[Rule, dict[str, list[UUID]], Mark]]:
     for rule in find_rules():
         for ids, mark in _outlived(rule, now):
-            counts[rule.policy.label] += _clear(rule, ids, execute=execute)
-            if execute:
-                _set_mark(rule, mark, now)
-    return {label: rows for label, rows in counts.items() if rows}
+            yield rule, ids, mark
 
 
 def _outlived(rule: Rule, now: datetime) -> Iterator[tuple[dict[str, list[UUID]], Mark]]:

@@ -243,3 +243,11 @@ def test_a_row_that_hangs_on_somebody_living_stays() -> None:
     nobodys = LegalHold.objects.create(**held, placed_at=erased.due_at)
     assert enforce() == {"erasure.LegalHold": 1}
     assert exists(theirs, nobodys) == [True, False]
+
+
+def test_a_backlog_is_worked_off_over_several_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "SUBJECTS", 1)
+    monkeypatch.setattr(retention, "BUDGET", -1.0)
+    for _ in range(3):
+        event(finished(ago=2 * YEAR).subject_id)
+    assert [enforce() for _ in range(4)] == [{"audit.AuditEvent": 1}] * 3 + [{}]

@@ -13,7 +13,7 @@ from django_tasks_db.models import DBTaskResult
 from uuid_utils.compat import uuid7
 
 from accounts.models import Session
-from erasure import clocks, engines, taskrows
+from erasure import clocks, engines, stopping, taskrows
 from erasure.clocks import claim_sweep, sweep
 from erasure.models import DeletionRequest, Heartbeat
 from erasure.tasks import purge
@@ -224,3 +224,11 @@ def test_another_engine_is_told_after_the_commit(
             callback()
     assert not exists(user)
     assert not DBTaskResult.objects.exists()
+
+
+def test_asked_to_end_a_sweep_says_not_that_it_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    delete_user()
+    monkeypatch.setattr(stopping, "_asked", True)
+    assert sweep_now().done == {}
+    assert ready_purges() == 0
+    assert not Heartbeat.objects.filter(name="sweep").exists()

@@ -15,11 +15,6 @@ from erasure.models import Pause
 from erasure.subjects import get_kind, kind_names
 
 CHANNEL = "pause_erasures"
-SCOPE = {
-    "type": UUID,
-    "metavar": "ID",
-    "help": "only what this organization is and manages; without it, everything",
-}
 
 
 class Command(BaseCommand):
@@ -36,7 +31,12 @@ class Command(BaseCommand):
         release = verbs.add_parser("release", help="take it off; what is due is due at once")
         listing = verbs.add_parser("list", help="show what is paused")
         for one in (place, release, listing):
-            one.add_argument("--organization", **SCOPE)
+            one.add_argument(
+                "--organization",
+                type=UUID,
+                metavar="ID",
+                help="only what this organization is and manages; without it, everything",
+            )
             one.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(
