@@ -298,6 +298,7 @@ if not timedelta() < ERASURE_SWEEP_EVERY:
 # Nobody runs a worker beside a development server; production must have one.
 ERASURE_SWEEP_EXPECTED = env.bool("ERASURE_SWEEP_EXPECTED", default=PRODUCTION)
 ERASURE_OVERDUE_AFTER = timedelta(hours=env.int("ERASURE_OVERDUE_HOURS", 24))
+ERASURE_RECORDS_KEPT = timedelta(days=env.int("ERASURE_RECORDS_DAYS", 3 * 365))
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")
 
 # --- pages, mail, language --------------------------------------------------------------------

@@ -11,7 +11,7 @@ class ErasureConfig(AppConfig):
     verbose_name = "Deletions"
 
     def ready(self) -> None:
-        for name in ("contrib", "records"):
+        for name in ("contrib", "records", "retention"):
             import_module(f"erasure.{name}")
         autodiscover_modules("policies", "chores")
         from erasure.catalogue import check_catalogue

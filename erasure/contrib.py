@@ -82,7 +82,7 @@ policy(
 )
 policy("sites.Site", opaque=["id", "domain", "name"], nobody=NOBODY)
 policy(
-    "django_tasks_db.DBTaskResult",
+    "django_tasks_database.DBTaskResult",
     # A running one is still to write its end; it goes with the next erasure or the next clean-up.
     loose=[
         Loose(

@@ -4,6 +4,11 @@ They name subjects, staff and whoever asked by opaque ids. Such an id leads nowh
 gone.
 """
 
+from dataclasses import replace
+from datetime import timedelta
+
+from django.conf import settings
+
 from erasure.policies import DELETE, Anonymise, Keep, Loose, policy
 
 ACCOUNTABILITY = Keep(
@@ -11,13 +16,17 @@ ACCOUNTABILITY = Keep(
     basis="Art. 5(2) and Art. 17(3)(b) GDPR",
     retention=None,
 )
+RECORD = replace(
+    ACCOUNTABILITY, retention=getattr(settings, "ERASURE_RECORDS_KEPT", timedelta(days=3 * 365))
+)
+"""Of rows that are about the subject itself, as against those that only name who acted."""
 ERASED = "Erased with its subject."
 FREE_TEXT = "Staff wrote it in their own words, and may have named somebody."
 
 policy(
     "audit.AuditEvent",
     loose=[
-        Loose("subject_id", kind="*", kind_field="subject_kind", fate=ACCOUNTABILITY),
+        Loose("subject_id", kind="*", kind_field="subject_kind", fate=RECORD),
         Loose("actor_id", kind="*", kind_field="actor_kind", fate=ACCOUNTABILITY),
         Loose("organization_id", kind="*", fate=ACCOUNTABILITY),
     ],
@@ -33,7 +42,7 @@ policy(
 policy(
     "erasure.DeletionRequest",
     loose=[
-        Loose("subject_id", kind="*", kind_field="subject_kind", fate=ACCOUNTABILITY),
+        Loose("subject_id", kind="*", kind_field="subject_kind", fate=RECORD),
         Loose("requested_by_id", kind="*", kind_field="requested_by_kind", fate=ACCOUNTABILITY),
         Loose("organization_id", kind="*", fate=ACCOUNTABILITY),
     ],

@@ -10,12 +10,13 @@ sweep does not look again at erasures whose rows are gone already.
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.core.checks import CheckMessage, Error, register
 from django.db import models, transaction
 from django.db.models import Q
 from django.utils.dateparse import parse_datetime
@@ -23,7 +24,7 @@ from django.utils.dateparse import parse_datetime
 from audit.events import forget_events
 from audit.models import AuditEvent
 from erasure.models import DeletionRequest, Heartbeat
-from erasure.policies import Delete, Keep, Policy, all_policies
+from erasure.policies import Delete, Keep, Loose, Policy, all_policies
 from erasure.stopping import is_stopping
 from erasure.subjects import get_kind, kind_names
 from erasure.totals import settled_until
@@ -62,6 +63,26 @@ def find_rules() -> list[Rule]:
     return sorted(rules, key=lambda rule: rule.model is DeletionRequest)
 
 
+@register()
+def check_retention(**options: Any) -> Sequence[CheckMessage]:
+    """Refuse a retention that nobody can enforce, or that outlives what dates it."""
+    return [
+        Error(
+            f"The retention of {name} cannot be enforced.",
+            hint="Once the subject is gone only its key finds the row: link it by the key.",
+            id="erasure.E091",
+        )
+        for name in find_unenforceable()
+    ] + [
+        Error(
+            f"{name} is kept for longer than the deletion request that dates its erasure.",
+            hint="Keep deletion requests for as long as anything else: ERASURE_RECORDS_KEPT.",
+            id="erasure.E092",
+        )
+        for name in find_undated()
+    ]
+
+
 def find_unenforceable() -> list[str]:
     """Return the kept links, in words, whose retention no sweep can enforce: once the subject is
     gone, only its key still finds the row."""
@@ -69,7 +90,7 @@ def find_unenforceable() -> list[str]:
         f"{policy.label}.{loose.field}"
         for policy in all_policies()
         for loose in policy.loose
-        if _retention(loose.fate) is not None and (loose.to != "pk" or loose.match or loose.where)
+        if _retention(loose.fate) is not None and not _is_by_key(loose)
     ]
 
 
@@ -190,7 +211,7 @@ def _earlier(rule: Rule) -> list[str]:
     fields += [
         loose.field
         for loose in rule.policy.loose
-        if isinstance(loose.fate, Delete) and loose.to == "pk" and loose.match is None
+        if isinstance(loose.fate, Delete) and _is_by_key(loose)
     ]
     return [field for field in fields if field != rule.field]
 
@@ -208,9 +229,13 @@ def _rules_of(policy: Policy) -> Iterator[Rule]:
         if kind and (kept := _retention(fate)) is not None:
             yield Rule(policy, name, kind, "", kept)
     for loose in policy.loose:
-        by_key = loose.to == "pk" and loose.match is None and loose.where is None
-        if by_key and (kept := _retention(loose.fate)) is not None:
+        if _is_by_key(loose) and (kept := _retention(loose.fate)) is not None:
             yield Rule(policy, loose.field, loose.kind, loose.kind_field, kept)
+
+
+def _is_by_key(loose: Loose) -> bool:
+    """Whether the subject's key alone finds the rows: all that is left of it afterwards."""
+    return loose.to == "pk" and not (loose.match or loose.where or loose.quoted)
 
 
 def _retention(fate: Any) -> timedelta | None:

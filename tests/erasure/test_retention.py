@@ -29,6 +29,8 @@ def keep(retained: timedelta | None) -> Keep:
 def _declared(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests' own policies, in place of the house's."""
     monkeypatch.setattr(policies, "_policies", {})
+    # What is made of the policies is kept as long as this number stays the same.
+    monkeypatch.setattr(policies, "_version", policies.version())
     policy(
         "audit.AuditEvent",
         loose=[
@@ -49,6 +51,11 @@ def _declared(monkeypatch: pytest.MonkeyPatch) -> None:
         "erasure.LegalHold",
         loose=[Loose("subject_id", "*", keep(2 * YEAR), kind_field="subject_kind")],
     )
+
+
+@pytest.fixture
+def _house(_declared: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
 
 
 def enforce() -> dict[str, int]:
@@ -219,14 +226,18 @@ def test_an_erasure_is_in_the_total_before_its_request_goes() -> None:
 
 def test_what_only_the_living_subject_could_find_is_named() -> None:
     policy("audit.EventDetail", loose=[Loose("value", "user", keep(YEAR), to="email")])
-    assert retention.find_unenforceable() == ["audit.EventDetail.value"]
+    assert [(it.id, it.msg) for it in retention.check_retention()] == [
+        ("erasure.E091", "The retention of audit.EventDetail.value cannot be enforced.")
+    ]
     assert enforce() == {}
 
 
 def test_what_outlives_the_request_that_dates_it_is_named() -> None:
-    assert retention.find_undated() == []
+    assert retention.check_retention() == []
     policy("audit.EventDetail", loose=[Loose("person_id", "user", keep(4 * YEAR))])
-    assert retention.find_undated() == ["audit.EventDetail.person_id:user"]
+    (refused,) = retention.check_retention()
+    assert refused.id == "erasure.E092"
+    assert refused.msg.startswith("audit.EventDetail.person_id:user is kept for longer than")
 
 
 def test_a_row_that_hangs_on_somebody_living_stays() -> None:
@@ -251,3 +262,12 @@ def test_a_backlog_is_worked_off_over_several_sweeps(monkeypatch: pytest.MonkeyP
     for _ in range(3):
         event(finished(ago=2 * YEAR).subject_id)
     assert [enforce() for _ in range(4)] == [{"audit.AuditEvent": 1}] * 3 + [{}]
+
+
+@pytest.mark.usefixtures("_house")
+def test_the_houses_own_records_go_after_three_years() -> None:
+    with charlie_untouched():
+        old, young = finished(ago=3 * YEAR + DAY), finished(ago=3 * YEAR - DAY)
+        events = [event(old.subject_id), event(young.subject_id)]
+        assert enforce() == {"audit.AuditEvent": 1, "erasure.DeletionRequest": 1}
+    assert exists(old, young, *events) == [False, True, False, True]
