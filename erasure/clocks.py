@@ -10,6 +10,9 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import islice
 from typing import Any
 
 from django.conf import settings
@@ -28,6 +31,9 @@ BEGUN = "sweep.begun"
 
 WAKE_UPS = 16
 """At most so many purges are asked for at once: a worker each, and none is idle with fewer."""
+
+WARNINGS = 500
+"""Mails of one sweep at most: a slow mail server must not keep a sweep from its end."""
 
 Facts = dict[str, int]
 
@@ -106,6 +112,31 @@ def add_up(now: datetime, execute: bool) -> Facts:
     return {"subjects": totals.roll_up(now)} if execute else {}
 
 
+def settle_ledger(now: datetime, execute: bool) -> Facts:
+    """Write the end of intents whose worker died between the ledger and the database."""
+    settle = _find("erasure.settling", "settle_intents")
+    return settle(now=now) if execute and settle else {}
+
+
+def remove_files(now: datetime, execute: bool) -> Facts:
+    """Remove the stored files of rows that are gone."""
+    remove, notes = _find("erasure.files", "remove_noted"), _find("erasure.models", "DoomedFile")
+    if not (remove and notes):
+        return {}
+    return {"removed": remove() if execute else notes.objects.count()}
+
+
+def warn_subjects(now: datetime, execute: bool) -> Facts:
+    """Tell people that their erasure is near, some hundred of them in one sweep."""
+    find, warn = _find("erasure.notices", "find_unwarned"), _find("erasure.notices", "warn")
+    if not (find and warn):
+        return {}
+    near = islice(find(now=now), WARNINGS)
+    if not execute:
+        return {"warned": sum(1 for _ in near)}
+    return {"warned": sum(not is_stopping() and warn(request, now=now) for request in near)}
+
+
 def enforce_retention(now: datetime, execute: bool) -> Facts:
     return retention.enforce(now=now, execute=execute)
 
@@ -118,7 +149,15 @@ def do_chores(now: datetime, execute: bool) -> Facts:
 STEPS: Mapping[str, Callable[[datetime, bool], Facts]] = {
     "tasks": tend_tasks,
     "purge": wake_purge,
+    "ledger": settle_ledger,
+    "files": remove_files,
+    "warnings": warn_subjects,
     "totals": add_up,
     "retention": enforce_retention,
     "chores": do_chores,
 }
+
+
+def _find(module: str, name: str) -> Any:
+    """Return what another module offers, or None where this installation is without it."""
+    return getattr(import_module(module), name, None) if find_spec(module) else None

@@ -30,6 +30,14 @@ def wake(task: Task[..., Any], *args: str, urgent: bool = False) -> None:
         transaction.on_commit(partial(task.enqueue, *args), robust=True)
 
 
+def wake_purge() -> None:
+    """Ask for a purge, because something has just become due: a hold or a pause ended."""
+    # Tasks import the purge, and the purge what calls this.
+    from erasure.tasks import purge
+
+    wake(purge)
+
+
 def is_database(backend: Any = None) -> bool:
     """Whether tasks are rows of the database, so that a worker of ours must run them."""
     if not apps.is_installed("django_tasks_db"):

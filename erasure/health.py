@@ -7,6 +7,8 @@ The texts hold no personal data and no staff's reason, since anybody may read th
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
+from importlib.util import find_spec
 
 from django.conf import settings
 from django.db import connection
@@ -46,6 +48,14 @@ def check_sweep(now: datetime) -> Finding:
     return Finding()
 
 
+def check_ledger(now: datetime) -> Finding:
+    """Red while the database is older than its ledger, or nobody can tell."""
+    if find_spec("erasure.gate") is None:
+        return Finding()
+    reason: str = import_module("erasure.gate").look()
+    return Finding(reason, red=True) if reason else Finding()
+
+
 def check_pauses(now: datetime) -> Finding:
     """Warn while a brake is on: it was put on with a reason, and is easily forgotten."""
     standing = Pause.objects.standing()
@@ -57,6 +67,7 @@ def check_pauses(now: datetime) -> Finding:
 
 
 CHECKS: Mapping[str, Callable[[datetime], Finding]] = {
+    "ledger": check_ledger,
     "sweep": check_sweep,
     "pauses": check_pauses,
 }
