@@ -19,7 +19,7 @@ from django.conf import settings
 
 from erasure import retention, taskrows, totals
 from erasure.chores import all_chores
-from erasure.engines import wake
+from erasure.engines import is_behind, wake
 from erasure.models import DeletionRequest, Heartbeat
 from erasure.stopping import is_stopping
 from erasure.tasks import SLICE, purge
@@ -60,9 +60,13 @@ def sweep(*, now: datetime, execute: bool) -> Sweep:
     """Run every step, or only count what each would do.
 
     A step that fails stops no other. The heartbeat is written at the end, whatever failed, and
-    names the failures; a sweep that was asked to end writes none.
+    names the failures; a sweep that was asked to end writes none. A database that is older than
+    its ledger is left alone until it has been brought up to date: it shows people who are erased.
     """
     result = Sweep(executed=execute)
+    if is_behind():
+        result.failed["ledger"] = "DatabaseBehind"
+        return result
     for name, step in STEPS.items():
         if is_stopping():
             return result

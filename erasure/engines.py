@@ -5,6 +5,8 @@ it has been done, stands in our own rows, and a sweep asks again for whatever go
 """
 
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from django.apps import apps
@@ -36,6 +38,11 @@ def wake_purge() -> None:
     from erasure.tasks import purge
 
     wake(purge)
+
+
+def is_behind() -> bool:
+    """Whether the database is older than its ledger, so that nothing may be done with it."""
+    return bool(find_spec("erasure.gate") and import_module("erasure.gate").look())
 
 
 def is_database(backend: Any = None) -> bool:

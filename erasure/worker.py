@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.crypto import get_random_string
 
 from erasure.clocks import claim_sweep, sweep
-from erasure.engines import is_database
+from erasure.engines import is_behind, is_database
 from erasure.stopping import is_stopping, wait
 
 logger = logging.getLogger("sexton.worker")
@@ -62,7 +62,7 @@ def work(
 
 def run_task(worker: str) -> bool:
     """Run the next task of the database's engine, if any; return whether there was one."""
-    if not is_database() or not _is_any_ready():
+    if not is_database() or not _is_any_ready() or is_behind():
         return False
     from django_tasks_db.management.commands.db_worker import Worker
 

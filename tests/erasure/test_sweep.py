@@ -13,7 +13,7 @@ from django_tasks_db.models import DBTaskResult
 from uuid_utils.compat import uuid7
 
 from accounts.models import Session
-from erasure import clocks, engines, stopping, taskrows
+from erasure import clocks, engines, stopping, taskrows, worker
 from erasure.clocks import claim_sweep, sweep
 from erasure.models import DeletionRequest, Heartbeat
 from erasure.tasks import purge
@@ -232,3 +232,16 @@ def test_asked_to_end_a_sweep_says_not_that_it_was_done(monkeypatch: pytest.Monk
     assert sweep_now().done == {}
     assert ready_purges() == 0
     assert not Heartbeat.objects.filter(name="sweep").exists()
+
+
+def test_a_database_older_than_its_ledger_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    delete_user()
+    for module in (clocks, worker):
+        monkeypatch.setattr(module, "is_behind", lambda: True)
+    task_row("READY")
+    before = read_rows()
+    code, out = run("--execute", "--json")
+    assert code == 1
+    assert json.loads(out) == {"executed": True, "failed": {"ledger": "DatabaseBehind"}}
+    assert not run_task("test")
+    assert read_rows() == before
