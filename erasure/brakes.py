@@ -13,6 +13,7 @@ from django.db import transaction
 
 from audit.actors import Actor
 from audit.events import Reference, record
+from erasure.engines import wake_purge
 from erasure.exceptions import Paused
 from erasure.models import DeletionRequest, Pause
 from erasure.subjects import get_kind, kind_names
@@ -68,6 +69,7 @@ def release_pause(*, actor: Actor, pause_id: UUID, now: datetime) -> bool:
         pause.released_by_id = actor.person_id
         pause.save(update_fields=["released_at", "released_by_id"])
         _record("pause.released", pause, actor, now)
+        wake_purge()
     return True
 
 

@@ -21,16 +21,20 @@ from erasure import retention, taskrows, totals
 from erasure.chores import all_chores
 from erasure.engines import is_behind, wake
 from erasure.models import DeletionRequest, Heartbeat
+from erasure.notices import find_unwarned, warn
 from erasure.stopping import is_stopping
-from erasure.tasks import SLICE, purge
+from erasure.tasks import purge
 
 logger = logging.getLogger("sexton.erasure")
 
 SWEPT = "sweep"
 BEGUN = "sweep.begun"
 
+SHARE = 500
+"""So many due subjects are worth a worker of their own."""
+
 WAKE_UPS = 16
-"""At most so many purges are asked for at once: a worker each, and none is idle with fewer."""
+"""At most so many purges are asked for at once."""
 
 WARNINGS = 500
 """Mails of one sweep at most: a slow mail server must not keep a sweep from its end."""
@@ -93,11 +97,11 @@ def claim_sweep(*, now: datetime, every: timedelta) -> bool:
 
 
 def wake_purge(now: datetime, execute: bool) -> Facts:
-    """Ask for as many purges as there are rounds of due subjects, those that wait taken off."""
+    """Ask for as many purges as there are shares of due subjects, less those that wait already."""
     due = DeletionRequest.objects.due(now).count()
     stalled = DeletionRequest.objects.stalled(now).count()
-    rounds = min(-(-due // SLICE), WAKE_UPS)
-    missing = max(rounds - taskrows.count_ready(purge.module_path), 0)
+    shares = min(-(-due // SHARE), WAKE_UPS)
+    missing = max(shares - taskrows.count_ready(purge.module_path), 0)
     if execute:
         for _ in range(missing):
             wake(purge)
@@ -132,10 +136,7 @@ def remove_files(now: datetime, execute: bool) -> Facts:
 
 def warn_subjects(now: datetime, execute: bool) -> Facts:
     """Tell people that their erasure is near, some hundred of them in one sweep."""
-    find, warn = _find("erasure.notices", "find_unwarned"), _find("erasure.notices", "warn")
-    if not (find and warn):
-        return {}
-    near = islice(find(now=now), WARNINGS)
+    near = islice(find_unwarned(now=now), WARNINGS)
     if not execute:
         return {"warned": sum(1 for _ in near)}
     return {"warned": sum(not is_stopping() and warn(request, now=now) for request in near)}

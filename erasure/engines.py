@@ -33,7 +33,7 @@ def wake(task: Task[..., Any], *args: str, urgent: bool = False) -> None:
 
 
 def wake_purge() -> None:
-    """Ask for a purge, because something has just become due: a hold or a pause ended."""
+    """Ask for a purge, because something has become due just now: a hold or a pause has ended."""
     # Tasks import the purge, and the purge what calls this.
     from erasure.tasks import purge
 

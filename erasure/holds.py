@@ -11,6 +11,7 @@ from audit.actors import Actor
 from audit.events import Reference, record
 from audit.statements import Among
 from erasure import requests
+from erasure.engines import wake_purge
 from erasure.exceptions import SubjectNotFound, UnderLegalHold
 from erasure.models import LegalHold
 from erasure.subjects import lock_subject
@@ -77,5 +78,6 @@ def release_hold(*, actor: Actor, hold_id: UUID, now: datetime) -> bool:
         facts = {"hold": str(hold_id)}
         if not is_held(subject) and (waiting := requests.requeue(subject, now=now)):
             facts["requeued"] = str(waiting.pk)
+            wake_purge()
         record("hold.released", actor=actor, subject=subject, now=now, facts=facts)
         return True

@@ -29,6 +29,7 @@ from django.utils import timezone
 from audit.actors import Actor
 from audit.events import Reference, record
 from erasure import links
+from erasure.engines import wake
 from erasure.models import DeletionRequest
 from erasure.requests import find_taker
 from erasure.subjects import get_kind
@@ -146,8 +147,7 @@ def send_notice(notice: str, deletion_id: str) -> bool:
 
 def _send_later(notice: str, request: DeletionRequest) -> None:
     if sends_mail():
-        enqueue = partial(send_notice.enqueue, notice, str(request.pk))
-        transaction.on_commit(enqueue, robust=True)
+        wake(send_notice, notice, str(request.pk), urgent=True)
 
 
 def _send(notice: str, deletion_id: UUID) -> bool:

@@ -3,45 +3,54 @@ changes nothing, for what there is to do stands in the deletion requests."""
 
 import logging
 import time
+from collections.abc import Sequence
 
 from django.tasks import task
 from django.utils import timezone
 
 from audit.actors import Actor
+from erasure.closing import Erasure
 from erasure.engines import wake
-from erasure.executor import purge_due
+from erasure.purging import PurgeReport, purge_due
 from erasure.stopping import is_stopping
 
 logger = logging.getLogger("sexton.erasure")
-
-SLICE = 500
-"""Subjects of one round. Between two of them a worker that was asked to end does so."""
 
 BUDGET = 60.0
 """Seconds after which a purge gives way to other tasks, such as mails, and asks for another."""
 
 
 class PurgeFailed(Exception):
-    """A purge that ended early. Says the error's type only: a database's message, which a task's
-    row would keep, may quote a person's data."""
+    """A purge that broke off. Says the error's type only: a database's message, which a task's row
+    would keep, may quote a person's data."""
+
+
+class GiveWay(Exception):
+    """Ends a purge between two transactions, with more to do. ``report`` is of what it did."""
+
+    def __init__(self, report: PurgeReport) -> None:
+        super().__init__()
+        self.report = report
 
 
 @task
 def purge() -> dict[str, int]:
     """Erase what is due; return how many subjects were erased and how many failed."""
-    erased = failed = 0
     until = time.monotonic() + BUDGET
-    while True:
-        try:
-            report = purge_due(actor=Actor.system("purge"), clock=timezone.now, limit=SLICE)
-        except Exception as error:
-            logger.exception("purge failed")
-            raise PurgeFailed(type(error).__name__) from None
-        erased += len(report.erased)
-        failed += len(report.failed)
-        if len(report.erased) + len(report.failed) < SLICE:
-            break
+
+    def give_way(done: Sequence[Erasure], report: PurgeReport) -> None:
         if is_stopping() or time.monotonic() > until:
-            wake(purge)
-            break
-    return {"erased": erased, "failed": failed}
+            raise GiveWay(report)
+
+    try:
+        # One process: more hands are more workers.
+        report = purge_due(
+            actor=Actor.system("purge"), clock=timezone.now, jobs=1, on_progress=give_way
+        )
+    except GiveWay as early:
+        report = early.report
+        wake(purge)
+    except Exception as error:
+        logger.exception("purge failed")
+        raise PurgeFailed(type(error).__name__) from None
+    return {"erased": report.erased, "failed": len(report.failed)}

@@ -82,13 +82,13 @@ def test_who_waits_already_is_not_woken_twice() -> None:
     assert ready_purges() == 1
 
 
-def test_many_rounds_wake_a_worker_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clocks, "SLICE", 2)
+def test_many_wake_a_worker_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clocks, "SHARE", 2)
     for _ in range(5):
         delete_user()
     assert sweep_now().done["purge"]["woken"] == 3
     monkeypatch.setattr(clocks, "WAKE_UPS", 4)
-    monkeypatch.setattr(clocks, "SLICE", 1)
+    monkeypatch.setattr(clocks, "SHARE", 1)
     assert sweep_now().done["purge"]["woken"] == 1
 
 

@@ -20,6 +20,7 @@ from django_tasks_db.models import DBTaskResult
 from accounts.models import User
 from erasure import stopping, tasks, worker
 from erasure.models import DeletionRequest, Heartbeat
+from erasure.purging import CANARY
 from erasure.tasks import purge
 from tests.bystanders import charlie_untouched
 from tests.databases import Switch
@@ -146,20 +147,19 @@ def test_once_does_what_there_is_and_returns() -> None:
 def test_a_purge_that_takes_long_gives_way_and_asks_for_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tasks, "SLICE", 2)
     monkeypatch.setattr(tasks, "BUDGET", -1.0)
-    users = [delete_user() for _ in range(5)]
-    assert purge.call() == {"erased": 2, "failed": 0}
-    assert ready_purges() == 1
-    assert worker.work(every=EVERY, poll=0.01, once=True) > 1
+    with charlie_untouched():
+        users = [delete_user() for _ in range(CANARY + 2)]
+        assert purge.call() == {"erased": CANARY, "failed": 0}
+        assert ready_purges() == 1
+        assert worker.work(every=EVERY, poll=0.01, once=True) > 1
     assert not any(map(exists, users))
 
 
-def test_asked_to_end_it_begins_no_further_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "SLICE", 1)
-    users = [delete_user() for _ in range(3)]
+def test_asked_to_end_it_begins_no_further_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    users = [delete_user() for _ in range(CANARY + 2)]
     monkeypatch.setattr(stopping, "_asked", True)
-    assert purge.call() == {"erased": 1, "failed": 0}
+    assert purge.call() == {"erased": CANARY, "failed": 0}
     assert ready_purges() == 1
     assert sum(map(exists, users)) == 2
     assert worker.work(every=EVERY, poll=0.01) == 0

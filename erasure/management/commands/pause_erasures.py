@@ -10,7 +10,6 @@ from django.utils import timezone
 
 from audit.actors import Actor
 from erasure.brakes import place_pause, release_pause
-from erasure.clocks import wake_purge
 from erasure.models import Pause
 from erasure.subjects import get_kind, kind_names
 
@@ -76,10 +75,7 @@ class Command(BaseCommand):
 
     def _release(self, standing: list[Pause]) -> list[Pause]:
         actor, now = Actor.system(CHANNEL), timezone.now()
-        done = [it for it in standing if release_pause(actor=actor, pause_id=it.pk, now=now)]
-        if done:
-            wake_purge(now, execute=True)
-        return done
+        return [it for it in standing if release_pause(actor=actor, pause_id=it.pk, now=now)]
 
 
 def _exists(subject_id: UUID) -> bool:
