@@ -13,9 +13,11 @@ from django_tasks_db.models import DBTaskResult
 from uuid_utils.compat import uuid7
 
 from accounts.models import Session
+from audit.actors import Actor
 from erasure import clocks, engines, stopping, taskrows, worker
 from erasure.clocks import claim_sweep, sweep
-from erasure.models import DeletionRequest, Heartbeat
+from erasure.holds import release_hold
+from erasure.models import DeletionRequest, Heartbeat, LegalHold
 from erasure.tasks import purge
 from erasure.worker import run_task
 from tests.bystanders import charlie_untouched, read_rows
@@ -245,3 +247,41 @@ def test_a_database_older_than_its_ledger_is_left_alone(monkeypatch: pytest.Monk
     assert json.loads(out) == {"executed": True, "failed": {"ledger": "DatabaseBehind"}}
     assert not run_task("test")
     assert read_rows() == before
+
+
+def test_whose_erasure_is_near_is_warned_once(
+    mailoutbox: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    with charlie_untouched(), django_capture_on_commit_callbacks(execute=True):
+        near, far = delete_user(due_since=-DAY), delete_user(due_since=-9 * DAY)
+        DeletionRequest.objects.filter(subject_id__in=[near.pk, far.pk]).update(
+            requested_at=timezone.now() - 10 * DAY
+        )
+        mailoutbox.clear()
+        assert sweep(now=timezone.now(), execute=False).done["warnings"] == {"warned": 1}
+        assert not mailoutbox
+        assert sweep_now().done["warnings"] == {"warned": 1}
+        assert sweep_now().done["warnings"] == {"warned": 0}
+    assert [mail.to for mail in mailoutbox] == [[near.email]]
+    assert request_of(near).warned_at is not None
+
+
+def test_many_warnings_are_spread_over_sweeps(
+    mailoutbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        delete_user(due_since=-DAY)
+    DeletionRequest.objects.update(requested_at=timezone.now() - 10 * DAY)
+    monkeypatch.setattr(clocks, "WARNINGS", 2)
+    assert [sweep_now().done["warnings"]["warned"] for _ in range(3)] == [2, 1, 0]
+
+
+def test_the_end_of_a_hold_wakes_the_purge() -> None:
+    user = delete_user()
+    place_hold("user", user.pk)
+    sweep_now()
+    assert ready_purges() == 0
+    release_hold(actor=Actor.system("test"), hold_id=LegalHold.objects.get().pk, now=timezone.now())
+    assert ready_purges() == 1
+    purge.call()
+    assert not exists(user)
