@@ -20,7 +20,8 @@ from django.conf import settings
 from erasure import retention, taskrows, totals
 from erasure.chores import all_chores
 from erasure.engines import is_behind, wake
-from erasure.models import DeletionRequest, Heartbeat
+from erasure.files import remove_noted
+from erasure.models import DeletionRequest, DoomedFile, Heartbeat
 from erasure.notices import find_unwarned, warn
 from erasure.stopping import is_stopping
 from erasure.tasks import purge
@@ -128,10 +129,7 @@ def settle_ledger(now: datetime, execute: bool) -> Facts:
 
 def remove_files(now: datetime, execute: bool) -> Facts:
     """Remove the stored files of rows that are gone."""
-    remove, notes = _find("erasure.files", "remove_noted"), _find("erasure.models", "DoomedFile")
-    if not (remove and notes):
-        return {}
-    return {"removed": remove() if execute else notes.objects.count()}
+    return {"removed": remove_noted() if execute else DoomedFile.objects.count()}
 
 
 def warn_subjects(now: datetime, execute: bool) -> Facts:

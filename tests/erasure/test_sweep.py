@@ -17,7 +17,7 @@ from audit.actors import Actor
 from erasure import clocks, engines, stopping, taskrows, worker
 from erasure.clocks import claim_sweep, sweep
 from erasure.holds import release_hold
-from erasure.models import DeletionRequest, Heartbeat, LegalHold
+from erasure.models import DeletionRequest, DoomedFile, Heartbeat, LegalHold
 from erasure.tasks import purge
 from erasure.worker import run_task
 from tests.bystanders import charlie_untouched, read_rows
@@ -217,6 +217,7 @@ def test_another_engine_is_told_after_the_commit(
     settings: Any, django_capture_on_commit_callbacks: Any
 ) -> None:
     user = delete_user()
+    DBTaskResult.objects.all().delete()
     settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"}}
     with charlie_untouched():
         with django_capture_on_commit_callbacks() as callbacks:
@@ -285,3 +286,11 @@ def test_the_end_of_a_hold_wakes_the_purge() -> None:
     assert ready_purges() == 1
     purge.call()
     assert not exists(user)
+
+
+def test_files_that_outlived_their_rows_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    DoomedFile.objects.create(field="blog.Post.image", name="a.png", noted_at=timezone.now())
+    monkeypatch.setattr(clocks, "remove_noted", lambda: DoomedFile.objects.all().delete()[0])
+    assert sweep(now=timezone.now(), execute=False).done["files"] == {"removed": 1}
+    assert sweep_now().done["files"] == {"removed": 1}
+    assert sweep_now().done["files"] == {"removed": 0}
