@@ -8,6 +8,7 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import render
 from django.urls import Resolver404, resolve
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -88,6 +89,18 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
 
 def server_error(request: HttpRequest) -> HttpResponse:
     return _refuse(request, Exception())
+
+
+def behind(request: HttpRequest, reason: str) -> HttpResponse:
+    """Answer while the database is older than its ledger: in the dialect of the path, or to staff
+    in words of their own. ``reason`` is for those who run the service."""
+    if request.path_info.startswith("/admin"):
+        return render(request, "behind.html", status=503)
+    contract = _contract_at(request.path_info)
+    _, _, code = find_refusal(contract.errors, Exception())
+    refusal = Refusal(503, "The service is being brought up to date.", code)
+    problem = Problem(refusal, Exception(), request_id_of(request), timezone.now())
+    return JsonResponse(contract.envelope(problem), status=503)
 
 
 def _refuse(request: HttpRequest, error: Exception) -> HttpResponse:

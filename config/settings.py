@@ -88,6 +88,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "erasure.middleware.LedgerGate",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -193,6 +194,8 @@ if not PRODUCTION:
     ERASURE_LEDGER = "" if ERASURE_LEDGER == "none" else ERASURE_LEDGER
 ERASURE_LEDGER_CHECK_SECONDS = env.float("ERASURE_LEDGER_CHECK_SECONDS", 1.0)
 ERASURE_GATE_ANSWER = "config.pages.behind"
+# They read nothing about anybody.
+ERASURE_GATE_OPEN = {"/healthz", "/readyz", "/.well-known/jwks.json", "/openapi.json", "/docs"}
 RECEIPT_SIGNING_KEY = env.str("RECEIPT_SIGNING_KEY", "")
 if sys.argv[1:2] != ["make_receipt_key"]:
     require(

@@ -1,0 +1,174 @@
+"""The gate: whether this database may be read, or is older than its ledger.
+
+Asked at every request and by every command that erases. As long as nothing has changed it costs one
+look at one row on PostgreSQL, in the place of the connection's health check.
+"""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.utils import timezone
+
+from erasure import marks
+from erasure.exceptions import LedgerUnavailable
+from erasure.ledger import Ledger, open_ledger
+from erasure.outstanding import Tale, compare, read_tale
+
+logger = logging.getLogger("sexton.erasure")
+
+COMMAND = "manage.py replay_erasures --execute"
+ADOPT = "manage.py replay_erasures --adopt --execute"
+
+
+class DatabaseBehind(Exception):
+    """The database shows people whom the ledger says are erased, or nobody can tell."""
+
+
+@dataclass
+class Watch:
+    """What this process knows, shared by its threads."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    open_at: tuple[Any, ...] = ()
+    """The version of the mark at which the database was found to be current."""
+    shut_at: tuple[Any, ...] = ()
+    reason: str = ""
+    until: float = 0.0
+    tale: Tale | None = None
+    told_from: tuple[str, int] = ("", 0)
+
+
+_watch = Watch()
+
+
+def look(*, is_thorough: bool = False) -> str:
+    """Return why the database must not be read now; empty when it may be.
+
+    ``is_thorough`` compares with the ledger even if nothing seems to have changed.
+    """
+    ledger = open_ledger()
+    if not ledger:
+        return ""
+    try:
+        return _look(ledger, is_thorough)
+    except LedgerUnavailable as error:
+        return f"The ledger cannot be read: {error.reason}."
+    except DatabaseError as error:
+        if marks.is_missing_table(error):
+            return "The database is not migrated, or is being loaded: run manage.py migrate."
+        logger.exception("the gate could not ask the database")
+        return "The database cannot be asked."
+
+
+def require_current() -> None:
+    """Raise DatabaseBehind unless the database may be read. For whatever erases unattended."""
+    if reason := look():
+        raise DatabaseBehind(reason)
+
+
+def advance(*, now: datetime) -> bool:
+    """Move the mark past everything that the database shows, so that later looks are short.
+
+    Returns whether it moved. For the sweep and the end of a purge.
+    """
+    ledger = open_ledger()
+    if not ledger or look():
+        return False
+    identity = ledger.identity
+    with marks.locked_mark(identity):
+        mark = marks.read_mark(identity)
+        if mark is None or not mark.is_sealed:
+            return False
+        tale = read_tale(ledger, mark.position)
+        if tale.settled == mark.position or compare(tale):
+            return False
+        marks.write_mark(identity, tale.settled, now)
+    return True
+
+
+def forget() -> None:
+    """Know nothing any more: the next look compares anew."""
+    global _watch
+    _watch = Watch()
+
+
+def _look(ledger: Ledger, is_thorough: bool) -> str:
+    if _looked_just_now() and not is_thorough:
+        return ""
+    identity = ledger.identity
+    mark = marks.read_mark(identity) if identity else None
+    if mark is None:
+        return _begin(ledger, identity)
+    if not mark.is_sealed:
+        return f"The database was loaded from a dump. Run {COMMAND}."
+    if mark.version and mark.version == _watch.open_at and not is_thorough:
+        return ""
+    with _watch.lock:
+        return _compare(ledger, identity, mark)
+
+
+def _begin(ledger: Ledger, identity: str) -> str:
+    """A database without a mark is new, or is not the one that the ledger belongs to."""
+    others = marks.foreign_ledgers(identity)
+    if others:
+        return (
+            f"The database belongs to the ledger {others[0]}, which is not the one that "
+            f"ERASURE_LEDGER names. Put it there, or give it up with {ADOPT}."
+        )
+    if identity and any(True for _ in ledger.read()):
+        return f"The database has no mark in the ledger. Run {COMMAND}."
+    marks.begin_mark(ledger, timezone.now())
+    return ""
+
+
+def _compare(ledger: Ledger, identity: str, mark: marks.Mark) -> str:
+    now = time.monotonic()
+    is_known = bool(mark.version) and mark.version == _watch.shut_at
+    if is_known and now < _watch.until:
+        return _watch.reason
+    # Read before the rows: whatever it tells was committed by then.
+    tale = _told(ledger, identity, mark.position)
+    outstanding = compare(tale)
+    if not outstanding:
+        _watch.open_at, _watch.shut_at = mark.version, ()
+        return ""
+    _watch.open_at, _watch.shut_at = (), mark.version
+    _watch.until = now + _check_seconds()
+    _watch.reason = f"The database is older than its ledger: {outstanding}. Run {COMMAND}."
+    return _watch.reason
+
+
+def _told(ledger: Ledger, identity: str, position: int) -> Tale:
+    """Return what the ledger tells behind the mark. What was read once is not read again."""
+    if _watch.tale is None or _watch.told_from != (identity, position):
+        _watch.tale = read_tale(ledger, position)
+        _watch.told_from = (identity, position)
+    elif ledger.has_grown(_watch.tale.position):
+        read_tale(ledger, position, _watch.tale)
+    return _watch.tale
+
+
+def _looked_just_now() -> bool:
+    """Whether a connection without health checks has been looked at a moment ago."""
+    connection: Any = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor != "postgresql" or connection.settings_dict["CONN_HEALTH_CHECKS"]:
+        return False
+    seconds, raw = _check_seconds(), connection.connection
+    if not seconds or not _watch.open_at:
+        return False
+    kept: Any = vars(connection).get("ledger_looked")
+    if raw is not None and kept and kept[0] is raw and time.monotonic() - kept[1] < seconds:
+        return True
+    connection.ensure_connection()
+    vars(connection)["ledger_looked"] = (connection.connection, time.monotonic())
+    return False
+
+
+def _check_seconds() -> float:
+    return float(getattr(settings, "ERASURE_LEDGER_CHECK_SECONDS", 1))

@@ -1,0 +1,122 @@
+"""How far this database has taken in the ledger, and whether it is still the database it was.
+
+On PostgreSQL a mark is sealed with the number of the transaction that wrote it. A dump that is
+loaded carries the text of the seal, but its row is written by another transaction: so a database
+that somebody has loaded is recognised by one cheap look at one row, whatever else is in it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
+
+from erasure.ledger import Ledger
+from erasure.models import LedgerMark
+
+TABLE = LedgerMark._meta.db_table
+POSTGRES = f"SELECT tableoid::bigint, xmin::text, seal, position FROM {TABLE} WHERE ledger = %s"  # noqa: S608
+SERVER = (
+    "SELECT pg_postmaster_start_time()::text, oid::bigint FROM pg_database "
+    "WHERE datname = current_database()"
+)
+
+
+class Mark(NamedTuple):
+    """A mark as it is read. ``version`` differs after whatever has replaced the database; it is
+    empty on SQLite, where nothing tells."""
+
+    position: int
+    is_sealed: bool
+    version: tuple[Any, ...]
+
+
+def read_mark(ledger: str) -> Mark | None:
+    """Return the mark of a ledger, or None when this database has none. One query.
+
+    On PostgreSQL it stands in for the health check of a kept connection, which Django would
+    otherwise make at the next query. Raises DatabaseError.
+    """
+    connection: Any = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor != "postgresql":
+        with connection.cursor() as cursor:
+            sql = f"SELECT position FROM {TABLE} WHERE ledger = %s"  # noqa: S608
+            cursor.execute(sql, [ledger])
+            row = cursor.fetchone()
+        return Mark(row[0], True, ()) if row else None
+    row = _ask_kept_connection(connection, POSTGRES, [ledger])
+    if row is None:
+        return None
+    table, xmin, seal, position = row
+    return Mark(position, seal == xmin, (ledger, *_server_of(connection), table, xmin, position))
+
+
+def write_mark(ledger: str, position: int, now: datetime) -> None:
+    """Say, in the caller's transaction, that the database holds all that a ledger tells up to a
+    position."""
+    LedgerMark.objects.update_or_create(
+        ledger=ledger, defaults={"position": position, "at": now, "seal": ""}
+    )
+    connection = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            # The row that was just written bears our number, and so will the one that this writes.
+            sql = f"UPDATE {TABLE} SET seal = xmin::text WHERE ledger = %s"  # noqa: S608
+            cursor.execute(sql, [ledger])
+
+
+def begin_mark(ledger: Ledger, now: datetime) -> None:
+    """Give a database that knows no ledger a mark at the very beginning of this one."""
+    with transaction.atomic():
+        if not LedgerMark.objects.exists():
+            write_mark(ledger.create(), 0, now)
+
+
+@contextmanager
+def locked_mark(ledger: str) -> Iterator[None]:
+    """Hold the mark in a transaction: whoever would replace its table has to wait."""
+    with transaction.atomic():
+        LedgerMark.objects.select_for_update().filter(pk=ledger).first()
+        yield
+
+
+def foreign_ledgers(ledger: str) -> list[str]:
+    """Return the other ledgers that this database has taken something in from."""
+    marks = LedgerMark.objects.exclude(pk=ledger).order_by("ledger")
+    return list(marks.values_list("ledger", flat=True))
+
+
+def _ask_kept_connection(connection: Any, sql: str, values: list[Any]) -> Any:
+    from psycopg import InterfaceError, OperationalError
+
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        try:
+            row = connection.connection.execute(sql, values).fetchone()
+        except (OperationalError, InterfaceError):
+            if connection.in_atomic_block or connection.health_check_done:
+                raise
+            # As Django does: a server that was restarted meanwhile costs nobody an error.
+            connection.close()
+            connection.connect()
+            row = connection.connection.execute(sql, values).fetchone()
+    connection.health_check_done = True
+    return row
+
+
+def _server_of(connection: Any) -> tuple[Any, ...]:
+    """Return which server and which database a connection leads to, asked once for each."""
+    kept: Any = vars(connection).get("ledger_server")
+    if kept is None or kept[0] is not connection.connection:
+        with connection.wrap_database_errors:
+            found = connection.connection.execute(SERVER).fetchone()
+        kept = vars(connection)["ledger_server"] = (connection.connection, found)
+    server: tuple[Any, ...] = kept[1]
+    return server
+
+
+def is_missing_table(error: DatabaseError) -> bool:
+    """Whether an error says that the database was never migrated, or is being loaded just now."""
+    text = str(error)
+    return TABLE in text and ("does not exist" in text or "no such table" in text)

@@ -1,0 +1,42 @@
+"""Finds out how intents ended whose worker died between the ledger and the database."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from erasure import gate, marks
+from erasure.ledger import Entry, open_ledger
+from erasure.models import DeletionRequest
+from erasure.outstanding import find_living, read_tale
+
+PATIENCE = timedelta(minutes=10)
+"""For so long an intent may be under way. Longer than any transaction and any lease."""
+
+
+def settle_intents(*, now: datetime) -> dict[str, int]:
+    """Write the end of every intent that has none: ``done`` when the subject is gone, ``void`` when
+    it is there and nobody works on it. Then move the mark. Returns how many of each.
+
+    Does nothing while the database is behind: then nobody can tell, and a replay decides.
+    """
+    counts = {"done": 0, "void": 0}
+    ledger = open_ledger()
+    if not ledger or gate.look():
+        return counts
+    mark = marks.read_mark(ledger.identity)
+    if mark is not None:
+        begun = read_tale(ledger, mark.position).begun.values()
+        old = [entry for _, entry in begun if entry.at <= now - PATIENCE]
+        living = set(find_living(old))
+        gone = [entry for entry in old if entry not in living]
+        void = [entry for entry in living if entry.deletion_id not in _running(living, now)]
+        ledger.finish(gone, "done")
+        ledger.finish(void, "void")
+        counts = {"done": len(gone), "void": len(void)}
+    gate.advance(now=now)
+    return counts
+
+
+def _running(entries: Iterable[Entry], now: datetime) -> set[object]:
+    ids = [entry.deletion_id for entry in entries]
+    running = DeletionRequest.objects.filter(pk__in=ids, state="running", lease_until__gt=now)
+    return set(running.values_list("pk", flat=True))
