@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.core.files.base import ContentFile
-from django.core.files.storage import Storage, storages
+from django.core.files.storage import FileSystemStorage, Storage, storages
 from uuid_utils.compat import uuid7
 
 from erasure.exceptions import LedgerUnavailable
@@ -150,10 +150,9 @@ def _time_of(name: str) -> int:
 
 def _sync(storage: Storage, name: str) -> None:
     """Wait for the disk where a storage has one; a remote storage has answered when it was safe."""
-    try:
-        path = Path(storage.path(name))
-    except NotImplementedError:
+    if not isinstance(storage, FileSystemStorage):
         return
+    path = Path(storage.path(name))
     for each in (path, *_made_with(path, name)):
         descriptor = os.open(each, os.O_RDONLY)
         try:
