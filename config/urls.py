@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularJSONAPIView
 
 from config import pages
+from erasure.keyset import key_set
 
 urlpatterns = [
     path("", include("accounts.contracts.account")),
@@ -24,6 +25,7 @@ urlpatterns = [
     # Made anew it costs a third of a second, which nobody should be able to ask for in a loop.
     path("openapi.json", cache_page(3600)(SpectacularJSONAPIView.as_view()), name="openapi"),
     path("docs", pages.DocumentationView.as_view(), name="docs"),
+    path(".well-known/jwks.json", key_set),
     path("healthz", pages.healthz),
     path("readyz", pages.readyz),
     path("metrics", pages.show_metrics),

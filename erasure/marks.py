@@ -55,8 +55,12 @@ def read_mark(ledger: str) -> Mark | None:
 def write_mark(ledger: str, position: int, now: datetime) -> None:
     """Say, in the caller's transaction, that the database holds all that a ledger tells up to a
     position."""
-    LedgerMark.objects.update_or_create(
-        ledger=ledger, defaults={"position": position, "at": now, "seal": ""}
+    # Without a savepoint, which on PostgreSQL would have a number of its own.
+    LedgerMark.objects.bulk_create(
+        [LedgerMark(ledger=ledger, position=position, at=now)],
+        update_conflicts=True,
+        unique_fields=["ledger"],
+        update_fields=["position", "at", "seal"],
     )
     connection = connections[DEFAULT_DB_ALIAS]
     if connection.vendor == "postgresql":

@@ -8,11 +8,9 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
-from django.core.files.storage import FileSystemStorage
 from django.db import transaction
 from django.test import override_settings
 from django.utils import timezone
@@ -170,7 +168,12 @@ def test_a_batch_waits_for_the_disk_once_and_its_end_never(
     file.create()
     waits: list[int] = []
     fsync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda number: (waits.append(number), fsync(number))[1])
+
+    def wait(descriptor: int) -> None:
+        waits.append(descriptor)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", wait)
     batch = [entry() for _ in range(500)]
     file.intend(batch)
     assert len(waits) == 1
@@ -262,27 +265,20 @@ def test_a_folder_in_the_files_place_is_reported(tmp_path: Path) -> None:
 
 
 def test_objects_are_named_by_time_and_never_written_twice(tmp_path: Path) -> None:
-    class Careful(FileSystemStorage):
-        def _save(self, name: str, content: Any) -> str:
-            assert not self.exists(name)
-            saved: str = super()._save(name, content)
-            return saved
-
-    options = {"location": str(tmp_path), "base_url": "/"}
-    storages = {ALIAS: {"BACKEND": "django.core.files.storage.FileSystemStorage"}}
+    backend = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
+    storages = {ALIAS: {**backend, "OPTIONS": {"location": str(tmp_path)}}}
     with override_settings(STORAGES=storages):
         ledger = StorageLedger(ALIAS)
-        storage = Careful(**options)
-        type(ledger).storage, kept = property(lambda self: storage), type(ledger).storage  # type: ignore[assignment, method-assign, misc]
-        try:
-            for _ in range(3):
-                ledger.intend([entry()])
-            names = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.jsonl"))
-            assert len(names) == 3
-            assert all(name.startswith(f"{datetime.now(UTC):%Y/%m}") for name in names)
-            assert len(told(ledger)) == 3
-        finally:
-            type(ledger).storage = kept  # type: ignore[method-assign]
+        written: dict[str, str] = {}
+        for _ in range(3):
+            ledger.intend([entry()])
+            found = {str(each.relative_to(tmp_path)): each for each in tmp_path.rglob("*.jsonl")}
+            assert all(found[name].read_text() == text for name, text in written.items())
+            new = sorted(found.keys() - written.keys())
+            assert len(new) == 1
+            assert new > sorted(written)[-1:]
+            assert new[0].startswith(f"{datetime.now(UTC):%Y/%m}")
+            written[new[0]] = found[new[0]].read_text()
 
 
 def test_no_ledger_takes_everything_and_keeps_nothing() -> None:
