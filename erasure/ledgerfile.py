@@ -18,6 +18,7 @@ class FileLedger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._identity = ""
+        self._seen_as = (0, 0)
 
     def __bool__(self) -> bool:
         return True
@@ -29,6 +30,9 @@ class FileLedger:
     def identity(self) -> str:
         with _reported():
             try:
+                there = self.path.stat()
+                if (there.st_dev, there.st_ino) == self._seen_as:
+                    return self._identity
                 with self.path.open("rb") as file:
                     found = read_header(file.readline().decode())
             except FileNotFoundError:
@@ -38,7 +42,7 @@ class FileLedger:
         if self._identity and found != self._identity:
             # The file was exchanged while we ran: an unmounted volume, most likely.
             raise LedgerUnavailable(f"{self.path} is no longer the ledger that it was")
-        self._identity = found
+        self._identity, self._seen_as = found, (there.st_dev, there.st_ino)
         return found
 
     def create(self) -> str:

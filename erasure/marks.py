@@ -45,11 +45,11 @@ def read_mark(ledger: str) -> Mark | None:
             cursor.execute(sql, [ledger])
             row = cursor.fetchone()
         return Mark(row[0], True, ()) if row else None
-    row = _ask_kept_connection(connection, POSTGRES, [ledger])
+    line, row = _ask(connection, ledger)
     if row is None:
         return None
     table, xmin, seal, position = row
-    return Mark(position, seal == xmin, (ledger, *_server_of(connection), table, xmin, position))
+    return Mark(position, seal == xmin, (ledger, *line.server, table, xmin, position))
 
 
 def write_mark(ledger: str, position: int, now: datetime) -> None:
@@ -91,33 +91,41 @@ def foreign_ledgers(ledger: str) -> list[str]:
     return list(marks.values_list("ledger", flat=True))
 
 
-def _ask_kept_connection(connection: Any, sql: str, values: list[Any]) -> Any:
+class Line(NamedTuple):
+    """What is kept beside a connection: a cursor of the driver, which costs less than one made for
+    each look, and which server and database it leads to."""
+
+    raw: Any
+    cursor: Any
+    server: tuple[Any, ...]
+
+
+def _ask(connection: Any, ledger: str) -> tuple[Line, Any]:
     from psycopg import InterfaceError, OperationalError
 
     connection.ensure_connection()
     with connection.wrap_database_errors:
         try:
-            row = connection.connection.execute(sql, values).fetchone()
+            found = _ask_once(connection, ledger)
         except (OperationalError, InterfaceError):
             if connection.in_atomic_block or connection.health_check_done:
                 raise
             # As Django does: a server that was restarted meanwhile costs nobody an error.
             connection.close()
             connection.connect()
-            row = connection.connection.execute(sql, values).fetchone()
+            found = _ask_once(connection, ledger)
     connection.health_check_done = True
-    return row
+    return found
 
 
-def _server_of(connection: Any) -> tuple[Any, ...]:
-    """Return which server and which database a connection leads to, asked once for each."""
-    kept: Any = vars(connection).get("ledger_server")
-    if kept is None or kept[0] is not connection.connection:
-        with connection.wrap_database_errors:
-            found = connection.connection.execute(SERVER).fetchone()
-        kept = vars(connection)["ledger_server"] = (connection.connection, found)
-    server: tuple[Any, ...] = kept[1]
-    return server
+def _ask_once(connection: Any, ledger: str) -> tuple[Line, Any]:
+    raw = connection.connection
+    line: Line | None = vars(connection).get("ledger_line")
+    if line is None or line.raw is not raw:
+        cursor = raw.cursor()
+        line = Line(raw, cursor, cursor.execute(SERVER).fetchone())
+        vars(connection)["ledger_line"] = line
+    return line, line.cursor.execute(POSTGRES, (ledger,)).fetchone()
 
 
 def is_missing_table(error: DatabaseError) -> bool:
