@@ -4,6 +4,7 @@ import json
 import socket
 import sys
 from argparse import ArgumentParser
+from io import StringIO
 from typing import Any
 
 from django.conf import settings
@@ -41,6 +42,9 @@ class Command(BaseCommand):
             world = enter_world(reset=reset)
         except WorldError as error:
             raise CommandError(error.reason) from error
+        if settings.ERASURE_LEDGER:
+            # A ledger of an earlier database may lie here: this one has nobody whom it names.
+            call_command("replay_erasures", execute=True, stdout=StringIO())
         world["base_url"] = f"http://{HOST}:{port}"
         self.stdout.write(_as_json(world) if json else describe(world))
         self.stdout.flush()

@@ -1,0 +1,12 @@
+"""How large each proof is: short in every run, long with ``pytest -m long``."""
+
+import pytest
+
+
+def sizes(short: int, long: int) -> pytest.MarkDecorator:
+    """Return the two forms of a proof, as parameters."""
+    return pytest.mark.parametrize("size", [short, pytest.param(long, marks=pytest.mark.long)])
+
+
+BACKUPS = sizes(20, 1_000)
+RECEIPTS = sizes(50, 1_000)
