@@ -16,6 +16,9 @@ from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.transaction import TransactionManagementError
 
+from erasure.closure import steps_of
+from erasure.policies import Anonymise
+from erasure.subjects import kind_names
 from erasure.tables import quote
 
 logger = logging.getLogger("sexton.erasure")
@@ -70,7 +73,8 @@ def truncate_wal(*, patience: float = PATIENCE) -> Physical:
 
 
 def vacuum(labels: Collection[str], *, rewrite: bool = False) -> Physical:
-    """PostgreSQL: vacuum and analyze the tables of these models, join tables included.
+    """PostgreSQL: vacuum and analyze the tables of these models, and of those whose rows an
+    erasure overwrites.
 
     Dead rows become free space, whose bytes stay until something else is written there; the
     planner's samples of the columns are drawn anew. With ``rewrite`` each table and its indexes
@@ -81,7 +85,7 @@ def vacuum(labels: Collection[str], *, rewrite: bool = False) -> Physical:
     if connection.vendor != "postgresql":
         return Physical()
     _forbid_transaction(connection)
-    tables = sorted({apps.get_model(label)._meta.db_table for label in labels})
+    tables = sorted(_find_tables(labels))
     options = "FULL, ANALYZE" if rewrite else "ANALYZE"
     with connection.cursor() as cursor:
         older = _find_older_snapshot(cursor)
@@ -95,6 +99,16 @@ def vacuum(labels: Collection[str], *, rewrite: bool = False) -> Physical:
     if older:
         left.append("dead rows that an older transaction, or a replica, may still want to see")
     return Physical(tables=tuple(tables), left=tuple(left))
+
+
+def _find_tables(labels: Collection[str]) -> set[str]:
+    """Return the tables whose dead rows may hold something: an overwritten row leaves its former
+    self behind, too."""
+    models = {apps.get_model(label) for label in labels}
+    if models:
+        steps = (step for kind in kind_names() for step in steps_of(kind))
+        models |= {step.model for step in steps if isinstance(step.fate, Anonymise)}
+    return {model._meta.db_table for model in models}
 
 
 def _truncate_once(connection: Any) -> bool:
