@@ -12,10 +12,12 @@ from django.contrib.sessions.backends.file import SessionStore as FileStore
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.core.files.base import ContentFile
-from django.core.files.storage import Storage, storages
+from django.core.files.storage import InMemoryStorage, Storage, storages
 from django.core.mail import EmailMessage
 from django.core.management import call_command
 from django.db import connection, connections, transaction
+from django.tasks import task
+from django.tasks.backends.base import BaseTaskBackend
 from pytest_django import Settings
 
 from accounts.sessions import SessionStore
@@ -421,3 +423,89 @@ def test_progress_is_told_in_order() -> None:
     assert heard[0][1] == 0
     assert heard[-1] == ("done", heard[-1][2], heard[-1][2])
     assert [done for _, done, _ in heard] == sorted(done for _, done, _ in heard)
+
+
+class Unlisted(Storage):
+    """A storage that can keep files and cannot say which."""
+
+    def _open(self, name: str, mode: str = "rb") -> Any:
+        raise FileNotFoundError
+
+
+class Broken(InMemoryStorage):
+    """A storage whose files cannot be read."""
+
+    def _open(self, name: str, mode: str = "rb") -> Any:
+        raise PermissionError
+
+
+@pytest.mark.django_db
+def test_storages_that_cannot_be_listed_or_read_are_named(settings: Settings) -> None:
+    here = "tests.erasure.test_residue"
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "far": {"BACKEND": f"{here}.Unlisted"},
+        "broken": {"BACKEND": f"{here}.Broken"},
+    }
+    storages["broken"].save("x.txt", ContentFile(b"x"))
+    found = search([MARK])
+    assert "storage far: its files cannot be listed" in found.unsearched
+    assert "storage broken: a file that cannot be read (PermissionError)" in found.unsearched
+
+
+@pytest.mark.django_db
+def test_the_default_storage_is_left_alone_where_nobody_said_where_it_lies(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without MEDIA_ROOT it is the folder that the process was started in."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.txt").write_text(MARK)
+    settings.MEDIA_ROOT = ""
+    assert not search([MARK])
+
+
+@task
+def remind(address: str) -> None:
+    """A task that is never run."""
+
+
+@pytest.mark.django_db
+def test_tasks_that_wait_are_searched_and_queues_elsewhere_are_named(settings: Settings) -> None:
+    settings.TASKS = {
+        "default": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"},
+        "far": {"BACKEND": "tests.erasure.test_residue.FarTasks"},
+    }
+    remind.enqueue(MARK)
+    found = search([MARK])
+    assert {(hit.where, hit.column) for hit in found} == {("tasks default", "arguments")}
+    assert "tasks far (FarTasks): its queue cannot be listed" in found.unsearched
+
+
+class FarTasks(BaseTaskBackend):
+    def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
+        raise NotImplementedError
+
+
+@pytest.mark.django_db
+def test_other_databases_than_these_two_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections["default"], "vendor", "oracle")
+    assert "database default: a database of the kind oracle" in search([MARK]).unsearched
+
+
+@pytest.mark.django_db
+def test_tables_that_cannot_be_read_are_named_on_postgresql() -> None:
+    if connection.vendor != "postgresql":
+        return
+    run("CREATE TABLE locked (id integer)")
+    run("CREATE TABLE guarded (id integer)")
+    run("ALTER TABLE guarded ENABLE ROW LEVEL SECURITY")
+    run("CREATE ROLE reader_of_little")
+    run("GRANT USAGE ON SCHEMA public TO reader_of_little")
+    run("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader_of_little")
+    run("REVOKE SELECT ON locked FROM reader_of_little")
+    run("SET LOCAL ROLE reader_of_little")
+    unsearched = search([MARK], raw=True).unsearched
+    run("RESET ROLE")
+    assert "table locked: no right to read it" in unsearched
+    assert "table guarded: row security hides rows of it" in unsearched
+    assert any("pg_read_binary_file" in one for one in unsearched)
