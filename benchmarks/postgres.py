@@ -55,21 +55,29 @@ class Databases:
 
     def create(self, name: str, *, like: str | None = None) -> str:
         """Create a database, as a copy of another if ``like`` names one, and return its URL."""
-        full = self._full(name)
+        full = self.full(name)
         statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(full))
         if like is not None:
-            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(self._full(like)))
+            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(self.full(like)))
         with psycopg.connect(self.server, autocommit=True) as connection:
             connection.execute(statement)
         self.made.append(full)
         return url_of(self.server, full)
 
     def drop(self) -> None:
+        for name in list(self.made):
+            self._drop(name)
+
+    def drop_one(self, url: str) -> None:
+        """Drop one database before the others, to make room."""
+        self._drop(url.partition("?")[0].rpartition("/")[2])
+
+    def _drop(self, name: str) -> None:
         with psycopg.connect(self.server, autocommit=True) as connection:
-            for name in self.made:
-                connection.execute(
-                    sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-                )
+            connection.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            )
+        self.made.remove(name)
 
     def settings(self) -> dict[str, str]:
         """Return what about the server decides the cost of a commit."""
@@ -80,5 +88,5 @@ class Databases:
                 shown[name] = row[0] if row else ""
         return shown
 
-    def _full(self, name: str) -> str:
+    def full(self, name: str) -> str:
         return f"sexton_bench_{os.getpid()}_{name}"
