@@ -14,6 +14,8 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.policy import Policy
+from email.policy import default as default_policy
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -49,6 +51,13 @@ APT = {
 """The state in which a notice is still true. One that comes late is not sent."""
 
 _silent = "django.core.mail.backends.dummy.EmailBackend"
+
+
+class Notice(EmailMessage):
+    """A mail whose links stay in one piece, where the default would break them at 78 letters."""
+
+    def message(self, *, policy: Policy = default_policy) -> Any:
+        return super().message(policy=policy.clone(max_line_length=500))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,7 @@ def find_unwarned(*, now: datetime) -> Iterable[DeletionRequest]:
     Nobody is warned of an erasure that a legal hold stops, and nobody twice within a grace period
     that is not longer than the warning's own time.
     """
-    days = timedelta(days=getattr(settings, "ERASURE_WARNING_DAYS", 3))
+    days = warning_time()
     waiting = DeletionRequest.objects.with_hold().filter(
         state=DeletionRequest.State.SCHEDULED,
         warned_at=None,
@@ -131,6 +140,11 @@ def warn(request: DeletionRequest, *, now: datetime | None = None) -> bool:
         return True
     mine.filter(warned_at=now).update(warned_at=None)
     return False
+
+
+def warning_time() -> timedelta:
+    """Return how long before an erasure its subject is warned."""
+    return timedelta(days=getattr(settings, "ERASURE_WARNING_DAYS", 3))
 
 
 def sends_mail() -> bool:
@@ -228,11 +242,12 @@ def compose(notice: str, request: DeletionRequest, whom: Addressees) -> list[Ema
         "went_along": went_along,
         "status_url": links.status_url(request),
         "rows": sum(request.counts.values()),
+        "is_warned": request.due_at - request.requested_at > warning_time(),
     }
     title = render_to_string(f"erasure/mail/{notice}.subject.txt", context)
     body = render_to_string(f"erasure/mail/{notice}.txt", context)
     return [
-        EmailMessage(
+        Notice(
             subject=" ".join(title.split()),
             body=body,
             to=[address],

@@ -103,7 +103,10 @@ def test_at_the_request_the_subject_is_told_what_happens_and_how_to_undo_it() ->
     assert due in message.body
     assert links.spell_deletion(request.pk) in message.body
     assert message.extra_headers["Auto-Submitted"] == "auto-generated"
+    assert "one more message before that" in message.body
     linked = paths(message)
+    # As it is sent, each link stands on a line of its own, in one piece.
+    assert f"{linked['restore']}\n".encode() in message.message().as_bytes()
     assert Client().get(linked["restore"]).status_code == 200
     assert Client().get(linked["deletions"]).status_code == 200
     Client().post(linked["restore"])
