@@ -1,39 +1,26 @@
 """Users, and the accounts whose deletion has been asked for."""
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
-from uuid import UUID
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.db.models import Exists, OuterRef, Q
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
 
+import accounts.refusals  # noqa: F401 - registers its words
 from accounts.forms import NewUserForm, UserForm
 from accounts.models import DeletedUser, User, UserGroup
 from accounts.services import set_active
-from accounts.staff import (
-    actor_of,
-    by_flag,
-    by_time,
-    date_column,
-    label_user,
-    show_id,
-    show_time,
-    tell_facts,
-    tell_next,
-    tell_requester,
-)
-from accounts.staffpages import ConfirmedSteps, ReadOnlyAdmin, StaffAdmin
-from accounts.steps import ERASE, RESTORE
-from audit.actors import Actor
+from accounts.steps import ERASE, RESTORE, label_user
 from audit.events import Reference, record
 from audit.models import AuditEvent
-from erasure.models import DeletionRequest
+from erasure.desk.pages import Order, ReadOnlyAdmin, StaffAdmin
+from erasure.desk.shown import show_id, show_time, tell_facts, tell_next, tell_requester
+from erasure.desk.staff import actor_of, by_flag, by_time, date_column
+from erasure.desk.steps import ConfirmedSteps
+from erasure.desk.views import attach_deletions, changelist_with_deletions, next_filter
 
 if TYPE_CHECKING:
     AnyUserAdmin = DjangoUserAdmin[User]
@@ -169,8 +156,8 @@ class UserAdmin(StaffAdmin, AnyUserAdmin):
         self._set_active(request, queryset, is_active=False)
 
     def _set_active(self, request: HttpRequest, queryset: Any, *, is_active: bool) -> None:
-        def act(actor: Actor, pk: UUID, reference: str, now: datetime) -> str:
-            set_active(actor=actor, user_id=pk, is_active=is_active, now=now)
+        def act(order: Order) -> str:
+            set_active(actor=order.actor, user_id=order.id, is_active=is_active, now=order.now)
             return "is active again." if is_active else "is locked out and signed out everywhere."
 
         users = list(queryset)
@@ -182,53 +169,6 @@ class UserAdmin(StaffAdmin, AnyUserAdmin):
                     f"User {self.describe(user)}: nothing was done: only a superuser may do this."
                 )
                 self.message_user(request, text, "ERROR")
-
-
-class DeletedChangeList(ChangeList):
-    """Reads the open requests of a page in one query, whatever the number of its rows."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        self.result_list = list(self.result_list)
-        attach_deletions(self.result_list)
-
-
-def attach_deletions(users: list[Any]) -> None:
-    """Give each user its open deletion request as ``deletion``, and what stands on it."""
-    pks = [user.pk for user in users]
-    requests = DeletionRequest.objects.open().with_hold()
-    found = requests.filter(subject_kind="user", subject_id__in=pks)
-    by_user = {request.subject_id: request for request in found}
-    for user in users:
-        user.deletion = by_user.get(user.pk)
-
-
-class NextFilter(admin.SimpleListFilter):
-    title = "what happens next"
-    parameter_name = "next"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("grace", "in the grace period"),
-            ("due", "due"),
-            ("held", "on legal hold"),
-            ("running", "being erased"),
-            ("failed", "failed"),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        now = timezone.now()
-        conditions = {
-            "grace": Q(state="scheduled", due_at__gt=now, held=False),
-            "due": Q(state="scheduled", due_at__lte=now, held=False),
-            "held": Q(held=True),
-            "running": Q(state="running"),
-            "failed": Q(state="failed"),
-        }
-        if (condition := conditions.get(self.value() or "")) is None:
-            return queryset
-        about = DeletionRequest.objects.open().with_hold().filter(subject_kind="user")
-        return queryset.filter(Exists(about.filter(condition, subject_id=OuterRef("pk"))))
 
 
 @admin.register(DeletedUser)
@@ -244,7 +184,7 @@ class DeletedUserAdmin(ConfirmedSteps, ReadOnlyAdmin):
         "by",
         "through",
     )
-    list_filter = (NextFilter, by_time("deleted_at", "time of deletion"))
+    list_filter = (next_filter("user"), by_time("deleted_at", "time of deletion"))
     search_fields = ("username", "email", "name")
     search_help_text = "Username, e-mail address, name or account id (usr_…)"
     ordering = ("-deleted_at", "-id")
@@ -268,8 +208,11 @@ class DeletedUserAdmin(ConfirmedSteps, ReadOnlyAdmin):
     def head(self, row: User) -> str:
         return label_user(row)
 
+    def subject_of(self, row: User) -> Reference:
+        return Reference("user", row.pk)
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
-        return DeletedChangeList
+        return changelist_with_deletions("user")
 
     def get_queryset(self, request: HttpRequest) -> Any:
         users: Any = super().get_queryset(request)
@@ -278,7 +221,7 @@ class DeletedUserAdmin(ConfirmedSteps, ReadOnlyAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
         user = super().get_object(request, object_id, from_field)
         if user is not None:
-            attach_deletions([user])
+            attach_deletions("user", [user])
         return user
 
     def change_view(

@@ -1,44 +1,11 @@
-"""The forms that staff fill in."""
+"""The forms in which staff create and change users."""
 
 from typing import Any
 
 from django import forms
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm, UsernameField
-from django.core.validators import RegexValidator
 
 from accounts.models import User
-
-CASE_REFERENCE = RegexValidator(
-    r"\A[A-Za-z0-9][A-Za-z0-9#/_.-]{0,39}\Z",
-    "Up to 40 letters, digits and # / _ . - without spaces, beginning with a letter or a digit.",
-)
-
-
-class CaseForm(forms.Form):
-    """Which case a change belongs to. Kept in the audit log for good, hence no free text."""
-
-    reference = forms.CharField(
-        label="Case reference",
-        required=False,
-        max_length=40,
-        validators=[CASE_REFERENCE],
-        help_text="Ticket or case number; no personal data",
-        widget=forms.TextInput(attrs={"class": "vTextField", "autocomplete": "off"}),
-    )
-
-
-class FinalForm(CaseForm):
-    """For what cannot be undone: the reference is required, and so is a considered yes."""
-
-    understood = forms.BooleanField(label="I understand that this cannot be undone")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["reference"].required = True
-
-
-class PlainForm(forms.Form):
-    """Nothing to fill in: the button is the confirmation."""
 
 
 class _NamesAreFree:

@@ -128,6 +128,3 @@ class DeletedUser(User):
         proxy = True
         verbose_name = "deleted account"
         default_permissions = ["view"]
-
-    def __str__(self) -> str:
-        return f"deleted account {self.id}"

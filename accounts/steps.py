@@ -1,22 +1,26 @@
 """What staff do to deleted accounts, once they have confirmed it."""
 
-from datetime import datetime
-from uuid import UUID
+from typing import Any
 
-from accounts.forms import CaseForm, FinalForm
 from accounts.models import User
-from accounts.services import erase_user_as_operator, restore_user
-from accounts.staff import label_user, show_time, tell_requester, tell_rows
-from accounts.staffpages import Concern, Step, concern_of
-from audit.actors import Actor
 from audit.events import Reference
-from erasure.executor import preview
+from erasure.deleting import restore
+from erasure.desk.forms import CaseForm, FinalForm
+from erasure.desk.pages import Order
+from erasure.desk.shown import label_subject, show_time, tell_requester
+from erasure.desk.steps import Concern, Step, concern_of, tell_erased
+from erasure.executor import erase_now
 from erasure.models import DeletionRequest
+from erasure.subjects import get_kind
+
+
+def label_user(user: Any) -> str:
+    """Return how a user is offered for choosing and named on a confirmation page."""
+    return label_subject("user", user)
 
 
 def _foresee_erasure(user: User) -> Concern:
-    plan = preview(Reference("user", user.pk))
-    return concern_of(plan, user.pk, label_user(user))
+    return concern_of(Reference("user", user.pk), user.pk, label_user(user))
 
 
 def _foresee_restore(user: User) -> Concern:
@@ -24,19 +28,30 @@ def _foresee_restore(user: User) -> Concern:
     remarks = [f"Deleted on {show_time(user.deleted_at)}, by {tell_requester(deletion)}."]
     if deletion and not deletion.before.get("is_active", True):
         remarks.append("The account was locked before, and stays locked.")
+    if against := get_kind("user").foresee_resume(user):
+        remarks.append(f"This will be refused: {against}.")
     return Concern(user.pk, label_user(user), remarks)
 
 
-def _restore(actor: Actor, pk: UUID, reference: str, now: datetime) -> str:
-    restore_user(actor=actor, user_id=pk, now=now, reference=reference)
+def _restore(order: Order) -> str:
+    restore(
+        actor=order.actor,
+        subject=Reference("user", order.id),
+        now=order.now,
+        reference=order.reference,
+    )
     return "restored."
 
 
-def _erase(actor: Actor, pk: UUID, reference: str, now: datetime) -> str:
-    done = erase_user_as_operator(
-        actor=actor, user_id=pk, now=now, reference=reference, only_deleted=True
+def _erase(order: Order) -> str:
+    done = erase_now(
+        actor=order.actor,
+        subject=Reference("user", order.id),
+        now=order.now,
+        plan_id=order.plan_id,
+        reference=order.reference,
     )
-    return f"erased for ever: {tell_rows(done.counts)}."
+    return f"erased for ever: {tell_erased(done)}"
 
 
 RESTORE = Step(

@@ -1,8 +1,6 @@
 """API keys: issued, listed and revoked. The secret is shown once and kept nowhere."""
 
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from django import forms
 from django.contrib import admin
@@ -14,15 +12,18 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
 
+import apikeys.refusals  # noqa: F401 - registers its words
 from accounts.models import User
-from accounts.staff import actor_of, by_time, date_column, explain, label_user, show_id
-from accounts.staffpages import ReadOnlyAdmin
+from accounts.steps import label_user
 from apikeys import scopes
 from apikeys.exceptions import ApiKeyError
 from apikeys.models import ApiKey
 from apikeys.services import IssuedKey, issue_key, revoke_any_key
-from audit.actors import Actor
 from audit.events import Reference
+from erasure.desk.pages import Order, ReadOnlyAdmin
+from erasure.desk.refusals import explain
+from erasure.desk.shown import show_id
+from erasure.desk.staff import actor_of, by_time, date_column
 from erasure.exceptions import ActorGone
 from organizations.models import Organization
 
@@ -141,7 +142,11 @@ class ApiKeyAdmin(ReadOnlyAdmin):
             else:
                 return self._show_once(request, issued)
         return self.render_form(
-            request, form, "admin/form_page.html", title="Issue an API key", button="Issue key"
+            request,
+            form,
+            "erasure/desk/form_page.html",
+            title="Issue an API key",
+            button="Issue key",
         )
 
     def _issue(self, request: HttpRequest, form: KeyForm) -> IssuedKey:
@@ -169,8 +174,8 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Revoke", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: Any) -> None:
-        def act(actor: Actor, pk: UUID, reference: str, now: datetime) -> str:
-            revoke_any_key(actor=actor, key_id=pk, now=now)
+        def act(order: Order) -> str:
+            revoke_any_key(actor=order.actor, key_id=order.id, now=order.now)
             return "revoked."
 
         self.report_each(request, [(key.pk, self.describe(key)) for key in queryset], act)

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.utils.html import format_html, format_html_join
 
-from accounts.staff import by_time, date_column, show_id, tell_facts
-from accounts.staffpages import ReadOnlyAdmin
 from audit.models import AuditEvent, EventDetail
-from contracts import ids
+from erasure.desk.pages import ReadOnlyAdmin
+from erasure.desk.shown import show_id, tell_facts
+from erasure.desk.staff import by_time, date_column
 
 
 @admin.register(AuditEvent)
@@ -59,7 +59,7 @@ class AuditEventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Key")
     def used_key(self, event: AuditEvent) -> str:
-        return ids.encode(ids.KEY, event.credential_id) if event.credential_id else "-"
+        return show_id("key", event.credential_id) if event.credential_id else "-"
 
     @admin.display(description="Facts")
     def shown_facts(self, event: AuditEvent) -> str:

@@ -116,7 +116,11 @@ class DeletionRequest(models.Model):
                 condition=Q(finished_at__isnull=False),
                 name="deletion_finished",
             ),
+            models.Index(
+                fields=["-finished_at"], condition=Q(state="cancelled"), name="deletion_restored"
+            ),
         ]
+        permissions = [("export_subject", "Can export everything that is held on a subject")]
 
     def __str__(self) -> str:
         return f"{self.subject_kind}:{self.subject_id} ({self.state})"

@@ -1,6 +1,5 @@
 """Organizations with their people. Every change here keeps a live owner in each of them."""
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -13,24 +12,17 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from accounts.forms import FinalForm
+import organizations.refusals  # noqa: F401 - registers its words
 from accounts.models import User
-from accounts.staff import (
-    actor_of,
-    by_flag,
-    by_time,
-    date_column,
-    label_user,
-    show_id,
-    tell_rows,
-)
-from accounts.staffpages import Concern, ConfirmedSteps, Step, concern_of
-from audit.actors import Actor
+from accounts.steps import label_user
 from audit.events import Reference, record
-from erasure.executor import preview
+from erasure.desk.shown import show_id
+from erasure.desk.staff import actor_of, by_flag, by_time, date_column
+from erasure.desk.steps import ConfirmedSteps, Step
+from erasure.desk.views import attach_deletions, show_deletion_of
 from erasure.subjects import lock_subject, lock_subjects
 from organizations.models import Invitation, ManagedUser, Membership, Organization, Role
-from organizations.services import teardown_organization
+from organizations.steps import RESTORE, TEARDOWN
 
 if TYPE_CHECKING:
     AnyInline = admin.TabularInline[Any, Any]
@@ -42,8 +34,6 @@ else:
     AnyForm = forms.ModelForm
     AnyFormSet = forms.BaseInlineFormSet
     UserChoice = forms.ModelChoiceField
-
-SHOWN_MANAGED = 20
 
 
 class UserField(UserChoice):
@@ -149,7 +139,7 @@ class _Shown(AnyInline):
 
     extra = 0
     can_delete = False
-    template = "admin/shown_rows.html"
+    template = "erasure/desk/shown_rows.html"
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -203,43 +193,11 @@ class OrganizationForm(AnyForm):
         return slug
 
 
-def _foresee_teardown(organization: Organization) -> Concern:
-    plan = preview(Reference("organization", organization.pk))
-    managed = User.objects.filter(managed_membership__organization=organization).order_by("pk")
-    remarks = []
-    if number := managed.count():
-        names = ", ".join(label_user(user) for user in managed[:SHOWN_MANAGED])
-        more = f" and {number - SHOWN_MANAGED} more" if number > SHOWN_MANAGED else ""
-        remarks.append(f"The users that it manages are erased with all their data: {names}{more}.")
-    return concern_of(plan, organization.pk, f"{organization.name} ({organization.pk})", remarks)
-
-
-def _tear_down(actor: Actor, pk: UUID, reference: str, now: datetime) -> str:
-    done = teardown_organization(actor=actor, organization_id=pk, reference=reference, now=now)
-    users = len(done.managed_users)
-    also = f", and {users} managed user{'s' if users > 1 else ''} with all their data"
-    return f"torn down: {tell_rows(done.counts)}{also if users else ''}."
-
-
-TEARDOWN = Step(
-    slug="teardown",
-    permission="organizations.teardown_organization",
-    title="Tear down organizations",
-    intro="The organizations and everything listed below are removed from the database now. "
-    "Members keep their own accounts. Nobody can bring the organizations back.",
-    button="Tear down",
-    form=FinalForm,
-    foresee=_foresee_teardown,
-    act=_tear_down,
-    is_final=True,
-)
-
-
 @admin.register(Organization)
 class OrganizationAdmin(ConfirmedSteps):
     form = OrganizationForm
-    steps = (TEARDOWN,)
-    actions = ("teardown",)
+    steps = (RESTORE, TEARDOWN)
+    actions = ("restore", "teardown")
     inlines = (MembershipInline, InvitationInline, ManagedUserInline)
     list_display = (
         "name",
@@ -258,7 +216,12 @@ class OrganizationAdmin(ConfirmedSteps):
     search_fields = ("name", "slug")
     search_help_text = "Name, slug or id"
     list_per_page = 50
-    readonly_fields = ("organization_id", "shown_active", date_column("created_at", "Created"))
+    readonly_fields = (
+        "organization_id",
+        "shown_active",
+        "shown_deletion",
+        date_column("created_at", "Created"),
+    )
 
     def describe(self, row: Organization) -> str:
         # Its name goes when it goes, so the history keeps the id.
@@ -296,8 +259,20 @@ class OrganizationAdmin(ConfirmedSteps):
     def has_teardown_permission(self, request: HttpRequest) -> bool:
         return self.may(request, TEARDOWN)
 
-    def offers(self, row: Organization, step: Step) -> bool:
-        return not row.is_deleted
+    def has_restore_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, RESTORE)
+
+    def offers(self, row: Any, step: Step) -> bool:
+        return step is not RESTORE or row.is_deleted
+
+    def subject_of(self, row: Organization) -> Reference:
+        return Reference("organization", row.pk)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
+        organization = super().get_object(request, object_id, from_field)
+        if organization is not None:
+            attach_deletions("organization", [organization])
+        return organization
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         now = timezone.now()
@@ -314,6 +289,10 @@ class OrganizationAdmin(ConfirmedSteps):
                 member.instance.joined_at = timezone.now()
         super().save_formset(request, form, formset, change)
 
+    @admin.action(description="Restore…", permissions=["restore"])
+    def restore(self, request: HttpRequest, queryset: Any) -> HttpResponse:
+        return self.ask(request, RESTORE.slug, queryset)
+
     @admin.action(description="Tear down…", permissions=["teardown"])
     def teardown(self, request: HttpRequest, queryset: Any) -> HttpResponse:
         return self.ask(request, TEARDOWN.slug, queryset)
@@ -321,6 +300,10 @@ class OrganizationAdmin(ConfirmedSteps):
     @admin.display(description="Id")
     def organization_id(self, organization: Organization) -> str:
         return format_html('<span class="typed-id">{}</span>', organization.pk)
+
+    @admin.display(description="Deletion")
+    def shown_deletion(self, organization: Any) -> str:
+        return show_deletion_of(organization)
 
     @admin.display(description="Owners", ordering="owner_count")
     def owners(self, organization: Any) -> int:

@@ -64,14 +64,17 @@ def test_each_state_has_words_of_its_own(client: Client) -> None:
     assert "due: erased by the next purge" in page
 
 
-@pytest.mark.parametrize("state", ["grace", "due", "held", "running", "failed"])
+@pytest.mark.parametrize("state", ["grace", "due", "overdue", "held", "running", "failed"])
 def test_the_filter_shows_one_state(client: Client, state: str) -> None:
     sign_in(client, "accounts.view_deleteduser")
     users = {name: delete_softly(username=f"is-{name}") for name in ("grace", "held")}
-    users["due"] = delete_softly(username="is-due", at=days_ago(20))
+    users["due"] = delete_softly(username="is-due", at=days_ago(14))
+    users["overdue"] = delete_softly(username="is-overdue", at=days_ago(20))
+    lease = timezone.now() + timedelta(minutes=5)
     for name in ("running", "failed"):
         users[name] = delete_softly(username=f"is-{name}")
-        DeletionRequest.objects.filter(subject_id=users[name].pk).update(state=name)
+        changes = {"state": name, "lease_until": lease if name == "running" else None}
+        DeletionRequest.objects.filter(subject_id=users[name].pk).update(**changes)
     place_hold(
         actor=Actor.system("test"),
         subject=Reference("user", users["held"].pk),
@@ -80,7 +83,7 @@ def test_the_filter_shows_one_state(client: Client, state: str) -> None:
         now=timezone.now(),
     )
     page = text_of(client.get(URL, {"next": state}))
-    assert {name for name in users if f"is-{name}" in page} == {state}
+    assert {name for name in users if f">is-{name}<" in page} == {state}
 
 
 def test_an_account_is_found_by_its_id(client: Client) -> None:

@@ -5,15 +5,15 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import services
+from accounts import services, steps
 from accounts.models import User
 from audit.actors import Actor
 from audit.events import Reference
 from audit.models import AuditEvent
 from contracts import ids
+from erasure.executor import erase_now
 from erasure.holds import place_hold
 from erasure.models import DeletionRequest
-from erasure.subjects import lock_subject
 from tests.admin.desk import delete_softly, said, sign_in, text_of
 from tests.bystanders import charlie_untouched, read_rows
 from tests.factories import SessionFactory, UserFactory, give_key
@@ -166,12 +166,12 @@ def test_a_defect_in_one_account_does_not_stop_the_others(
     sign_in(client, VIEW, ERASE)
     broken, alice = delete_softly(), delete_softly()
 
-    def lock(subject: Reference) -> Any:
+    def erase(*, subject: Reference, **given: Any) -> Any:
         if subject.id == broken.pk:
             raise RuntimeError("quotes alice@example.com")
-        return lock_subject(subject)
+        return erase_now(subject=subject, **given)
 
-    monkeypatch.setattr(services, "lock_subject", lock)
+    monkeypatch.setattr(steps, "erase_now", erase)
     messages = said(client.post(URL, confirmed(broken, alice), follow=True))
     assert any("something went wrong" in message for message in messages)
     assert any("erased for ever" in message for message in messages)

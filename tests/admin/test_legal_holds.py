@@ -54,8 +54,8 @@ def test_a_hold_is_placed_on_a_user_or_an_organization(client: Client) -> None:
 @pytest.mark.parametrize(
     ("subject", "words"),
     [
-        ("alice", "This is no id."),
-        ("0190a5e0-0000-7000-8000-000000000000", "there is no such organization any more"),
+        ("alice", "This is the id of nobody here."),
+        ("0190a5e0-0000-7000-8000-000000000000", "This is the id of nobody here."),
         ("usr_01h2xcejqtf2nbrexx3vqjhp41", "there is no such user any more"),
     ],
 )

@@ -36,7 +36,7 @@ def test_the_page_says_what_goes_and_changes_nothing(client: Client) -> None:
     for page in (client.post(LIST, data), client.get(f"{URL}?id={acme.pk}")):
         text = text_of(page)
         assert "5 rows would be removed for ever" in text
-        assert f"erin ({ids.encode(ids.USER, erin.pk)})" in text
+        assert f"erin ({ids.encode(ids.USER, erin.pk)}) is erased with it" in text
     assert Organization.objects.filter(pk=acme.pk).exists()
     assert f"{URL}?id={acme.pk}" in text_of(client.get(f"{LIST}{acme.pk}/change/"))
 
@@ -50,7 +50,7 @@ def test_confirming_tears_down_with_the_managed_users(client: Client) -> None:
         give_key(acme)
         messages = said(client.post(URL, confirmed(acme), follow=True))
     assert messages[0].startswith(f"Organization {acme.pk}: torn down: 1 organization")
-    assert "and 1 managed user with all their data." in messages[0]
+    assert "and 1 that went along, with all their data." in messages[0]
     assert not Organization.objects.filter(pk=acme.pk).exists()
     assert not User.objects.filter(pk=erin.pk).exists()
     assert User.live.filter(pk=alice.pk).exists()
@@ -74,7 +74,7 @@ def test_refusals_are_told_one_by_one(client: Client) -> None:
     messages = said(client.post(URL, confirmed(held, entangled, plain), follow=True))
     by_id = {message.split()[1].rstrip(":"): message for message in messages}
     assert "a legal hold forbids it" in by_id[str(held.pk)]
-    assert "it would leave without an owner: Elsewhere" in by_id[str(entangled.pk)]
+    assert "is the only owner of: Elsewhere" in by_id[str(entangled.pk)]
     assert "torn down" in by_id[str(plain.pk)]
     assert set(Organization.objects.values_list("name", flat=True)) == {"A", "B", "Elsewhere"}
 

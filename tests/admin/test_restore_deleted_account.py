@@ -36,7 +36,8 @@ def test_confirming_brings_the_account_back(client: Client) -> None:
     alice.refresh_from_db()
     assert (alice.is_active, alice.is_deleted, alice.deleted_at) == (True, False, None)
     event = AuditEvent.objects.get(subject_id=alice.pk, action="user.restored")
-    assert (event.actor_id, event.channel, event.facts) == (staff.pk, "admin", {"reference": "T/4"})
+    assert (event.actor_id, event.channel) == (staff.pk, "admin")
+    assert event.facts["reference"] == "T/4"
 
 
 def test_the_case_reference_is_optional_but_checked(client: Client) -> None:

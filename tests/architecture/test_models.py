@@ -91,6 +91,8 @@ def test_durable_transactions_are_opened_in_services_and_the_engine_only() -> No
         "erasure/sets.py",
         "erasure/totals.py",
         "erasure/working.py",
+        "erasure/bulk.py",
+        "erasure/retrying.py",
     }
     for room in ROOMS:
         for file in (ROOT / room).rglob("*.py"):
