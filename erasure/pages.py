@@ -37,8 +37,8 @@ from erasure.said import (
 
 CHANNEL = "restore-link"
 POLICY = (
-    "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
 )
 View = Callable[[HttpRequest, str], HttpResponse]
 

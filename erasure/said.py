@@ -1,9 +1,11 @@
 """What the pages behind mailed links say: every state of a deletion, in plain words."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from django.apps import apps
 from django.utils import timezone
 from django.utils.formats import date_format
 
@@ -65,8 +67,8 @@ def describe_restore(deletion: Any, now: datetime) -> Said:
         title=f"Restore this {noun}?",
         paragraphs=[
             f"It was deleted on {_show_time(deletion.requested_at)} and will be erased for ever "
-            f"on {_show_time(deletion.due_at)}. If you restore it, everything comes back as it "
-            f"was. {STAYS_DEAD}"
+            f"on {_show_time(deletion.due_at)}.",
+            f"If you restore it, everything comes back as it was. {STAYS_DEAD}",
         ],
         facts=[(noun.capitalize(), kind.label(row)), *_foresee(deletion)],
         can_restore=True,
@@ -76,12 +78,23 @@ def describe_restore(deletion: Any, now: datetime) -> Said:
 def _foresee(deletion: DeletionRequest) -> list[tuple[str, str]]:
     """Say what comes back, counted up to a cap so that the page answers at once."""
     plan = make_plan(deletion.subject, cap=ROW_CAP)
-    others = DeletionRequest.objects.filter(
+    rows = ", ".join(f"{count} {_name_rows(label, count)}" for label, count in plan.removed.items())
+    facts = [("Comes back", f"at least {rows}" if plan.capped else rows)]
+    # What was deleted along with the subject without being part of it: a leaver's organization.
+    scheduled = DeletionRequest.objects.filter(
         cause_id=deletion.pk, state=DeletionRequest.State.SCHEDULED
-    ).count()
-    facts = [("Comes back", f"{'at least ' if plan.capped else ''}{plan.total} rows of data")]
-    along = [("Deleted along with it", f"{others}, which come back too")] if others else []
-    return [*facts, *along]
+    )
+    part = [one.id for one in plan.companions]
+    kinds = Counter(scheduled.exclude(subject_id__in=part).values_list("subject_kind", flat=True))
+    along = ", ".join(
+        f"{count} {_name_rows(get_kind(kind).model_label, count)}" for kind, count in kinds.items()
+    )
+    return [*facts, ("And with it", along)] if along else facts
+
+
+def _name_rows(label: str, count: int) -> str:
+    options = apps.get_model(label)._meta
+    return str(options.verbose_name if count == 1 else options.verbose_name_plural)
 
 
 def explain_refusal(deletion: Any, now: datetime) -> Said:

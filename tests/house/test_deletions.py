@@ -18,6 +18,7 @@ from apikeys.models import ApiKey
 from audit.actors import Actor
 from audit.events import Reference
 from audit.models import AuditEvent
+from erasure import links
 from erasure.executor import erase_now
 from erasure.holds import place_hold
 from erasure.models import DeletionRequest
@@ -221,6 +222,8 @@ def test_an_organization_goes_along_and_comes_back_along() -> None:
         assert (theirs.cause_id, theirs.due_at) == (mine.pk, mine.due_at)
         assert fresh(Organization, organization).is_deleted
         assert fresh(User, managed).is_deleted
+        page = ask("GET", f"/restore/{links.sign_link(links.RESTORE, mine)}")
+        assert b"1 organization" in page.content
         key = give_key(restorer(), scopes.DELETIONS_RESTORE)
         assert restore(mine, key).status_code == 200
     assert not fresh(Organization, organization).is_deleted

@@ -76,7 +76,7 @@ def test_looking_shows_what_comes_back_and_changes_nothing() -> None:
             assert response.status_code == 200
         assert Client().head(path).status_code == 200
         assert read_rows() == before
-    says(response, "Restore this account?", "alice", "2 rows of data", "API keys")
+    says(response, "Restore this account?", "alice", "1 user", "1 membership", "API keys")
 
 
 def test_pressing_restores_the_user() -> None:
@@ -101,7 +101,7 @@ def test_pressing_restores_an_organization_with_what_went_along() -> None:
         organization = MembershipFactory(role="owner").organization
         managed = ManagedUserFactory(organization=organization).user
         path = delete(organization)
-        says(look(path), "Restore this organization?", organization.name, "Deleted along with it")
+        says(look(path), "Restore this organization?", organization.name, "1 user")
         response = press(path)
     says(response, "The organization is restored")
     assert not is_deleted(organization)
