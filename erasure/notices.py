@@ -14,7 +14,6 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.policy import Policy
 from email.policy import default as default_policy
 from functools import partial
 from typing import Any
@@ -56,8 +55,8 @@ _silent = "django.core.mail.backends.dummy.EmailBackend"
 class Notice(EmailMessage):
     """A mail whose links stay in one piece, where the default would break them at 78 letters."""
 
-    def message(self, *, policy: Policy = default_policy) -> Any:
-        return super().message(policy=policy.clone(max_line_length=500))
+    def message(self, *, policy: Any = default_policy) -> Any:
+        return super().message(policy=(policy or default_policy).clone(max_line_length=500))
 
 
 @dataclass(frozen=True, slots=True)
