@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from django.core import mail
+from django.core.checks import run_checks
 from django.core.files.storage import InMemoryStorage
 from django.core.management import call_command
 from django.db import connection, models
@@ -24,7 +25,6 @@ from tests.erasure.throwaway import APP, planted, to_user
 from tests.proofs.canaries import Planter, dump_database, find_in_dump, find_personal_fields, plant
 
 UNMARKED = {
-    "erasure.DeletionRequest.status_digest": "The request stays; the digest is of a random token.",
     "accounts.CanaryThread.answer": "It is somebody else's, who answered.",
 }
 """Fields that no canary sits in, each with the reason."""
@@ -192,3 +192,50 @@ def test_a_row_that_the_erasure_misses_is_found(rich: None) -> None:
     finally:
         with connection.cursor() as cursor:
             cursor.execute("DROP TABLE forgotten")
+
+
+def find_errors(model: type[models.Model]) -> list[str]:
+    """Return what Django's checks have against a model."""
+    label = model._meta.label
+    return [str(found) for found in run_checks() if label in str(found)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_model_without_a_policy_fails_the_check() -> None:
+    class CanaryForgotten(models.Model):
+        user = to_user()
+        text = models.TextField()
+
+        class Meta:
+            app_label = APP
+
+        def __str__(self) -> str:
+            return "canary"
+
+    with planted(CanaryForgotten):
+        assert find_errors(CanaryForgotten)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("left_out", ["text", "file", "person", "nothing"])
+def test_a_field_or_a_loose_reference_without_a_fate_fails_the_check(left_out: str) -> None:
+    class CanaryHalf(models.Model):
+        user = to_user()
+        text = models.TextField()
+        file = models.FileField()
+        person = models.UUIDField(db_index=True)
+
+        class Meta:
+            app_label = APP
+
+        def __str__(self) -> str:
+            return "canary"
+
+    declaration = {
+        "links": {"user": DELETE},
+        "loose": [Loose("person", kind="user", fate=DELETE)] if left_out != "person" else [],
+        "personal": {"text", "file"} - {left_out},
+        "opaque": ["id"],
+    }
+    with planted(CanaryHalf, **declaration):
+        assert bool(find_errors(CanaryHalf)) == (left_out != "nothing")
