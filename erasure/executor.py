@@ -98,11 +98,13 @@ def erase_locked(
     cause_id: UUID | None = None,
     keep_logs: bool = False,
     reference: str = "",
+    is_repeat: bool = False,
 ) -> Erasure:
     """Erase a subject in the caller's transaction, given its locked row.
 
     With ``keep_logs`` the personal values in the audit log stay, for a caller whose contract
-    erases them by a call of their own. Raises UnderLegalHold, DeletionInProgress or
+    erases them by a call of their own. With ``is_repeat`` nobody is told, since they were told
+    before a backup undid it. Raises UnderLegalHold, DeletionInProgress or
     LedgerUnavailable. A crash before the commit leaves everything as it was.
     """
     forbid_held(subject)
@@ -114,7 +116,9 @@ def erase_locked(
         cause_id=cause_id,
         reference=reference,
     )
-    return finish_erasure(request, instance, actor=actor, now=now, keep_logs=keep_logs)
+    return finish_erasure(
+        request, instance, actor=actor, now=now, keep_logs=keep_logs, is_repeat=is_repeat
+    )
 
 
 def finish_erasure(
@@ -124,12 +128,14 @@ def finish_erasure(
     actor: Actor,
     now: datetime,
     keep_logs: bool = False,
+    is_repeat: bool = False,
 ) -> Erasure:
     """Remove whatever there still is of a subject and close its request, in the caller's
     transaction. Holds are the caller's affair; the row, if it exists, is locked."""
     subject = request.subject
     intend_one(request, instance, now=now)
-    whom = notices.gather(subject.kind, [instance] if instance is not None else [])
+    told = [instance] if instance is not None and not is_repeat else []
+    whom = notices.gather(subject.kind, told)
     note_files(subject.kind, [subject.id], now=now)
     spare = (LOGS,) if keep_logs else ()
     tally = closure_of(subject.kind).carry_out([subject.id], spare=spare)

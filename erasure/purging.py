@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import connection
 
 from audit.actors import Actor
+from erasure import gate
 from erasure.alone import Budget, Clock
 from erasure.brakes import standing_pause
 from erasure.closing import Erasure
@@ -80,14 +81,18 @@ def purge_due(
     ``only`` one kind of subject. ``jobs`` is the number of processes, by default the setting
     ERASURE_PURGE_JOBS, and one on SQLite or under ``max_rows``. ``clock`` is read for each
     transaction. ``on_progress`` hears of each finished set, since the report itself keeps no list
-    of what was erased.
+    of what was erased. On a database that is older than its ledger nothing is done.
     """
+    if reason := gate.look():
+        return PurgeReport(stopped=reason)
     budget = Budget(max_rows)
     many = _count_jobs(jobs) if max_rows is None else 1
     with Crew(many, actor=actor, clock=clock, budget=budget) as crew:
         run = Run(crew, clock, limit, budget, on_progress or _say_nothing, before, only)
         run.work_through(canary=canary)
-        return run.report
+    # Outside of the run: whoever looks next need not read again what is settled now.
+    gate.advance(now=clock())
+    return run.report
 
 
 def count_due(*, now: datetime, before: datetime | None = None, only: str | None = None) -> int:

@@ -158,7 +158,9 @@ def _erase(entry: Entry, actor: Actor, now: datetime, report: Replay) -> None:
             return
         _release_old_holds(subject, actor, now)
         _straighten_requests(entry, now)
-        done = erase_locked(actor=actor, subject=subject, instance=instance, now=now)
+        done = erase_locked(
+            actor=actor, subject=subject, instance=instance, now=now, is_repeat=True
+        )
     report.erased.append(Repeated(subject, done.request_id, done.counts))
 
 

@@ -9,12 +9,16 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.services import soft_delete_own_account
+from audit.actors import Actor
 from audit.events import Reference
 from audit.models import AuditEvent
 from erasure import executor, gate, replay
+from erasure.deleting import restore
 from erasure.ledger import Ledger, born_text
 from erasure.models import DeletionRequest, LedgerMark, LegalHold
 from erasure.outstanding import REPLAY
+from erasure.purging import purge_due
 from erasure.replay import ForeignLedger, NoLedgerConfigured, foresee
 from tests.bystanders import charlie_untouched
 from tests.erasure.test_gate import put_back
@@ -246,6 +250,54 @@ def test_who_had_come_back_is_brought_back(ledger: Ledger) -> None:
         alice.refresh_from_db()
         request.refresh_from_db()
         assert (alice.is_active, alice.is_deleted, request.state) == (True, False, "cancelled")
+
+
+def test_a_restore_writes_what_a_later_replay_needs(ledger: Ledger) -> None:
+    with charlie_untouched():
+        alice = UserFactory()
+        soft_delete_own_account(
+            actor=Actor("user", alice.pk, "test", person_id=alice.pk),
+            user_id=alice.pk,
+            now=timezone.now(),
+        )
+        backup = Backup()
+        restore(
+            actor=Actor("user", alice.pk, "link"),
+            subject=Reference("user", alice.pk),
+            now=timezone.now(),
+            by_link=True,
+        )
+        assert [each.state for _, each in ledger.read()] == ["restored"]
+        backup.restore()
+        assert gate.look()
+        assert run().restored == [Reference("user", alice.pk)]
+        alice.refresh_from_db()
+        assert (alice.is_active, alice.is_deleted) == (True, False)
+        assert gate.look() == ""
+
+
+def test_nobody_is_told_a_second_time(ledger: Ledger, mailoutbox: list[Any]) -> None:
+    alice = UserFactory()
+    backup = Backup()
+    erase(alice)
+    assert len(mailoutbox) == 1
+    backup.restore()
+    assert run().is_current
+    assert len(mailoutbox) == 1
+
+
+def test_a_purge_waits_for_the_replay(ledger: Ledger) -> None:
+    alice, bob = UserFactory(), UserFactory()
+    schedule(bob, due_at=timezone.now() - DAY)
+    backup = Backup()
+    erase(alice)
+    backup.restore()
+    report = purge_due(actor=Actor.system("test"), clock=timezone.now)
+    assert (report.erased, "replay_erasures" in report.stopped) == (0, True)
+    run()
+    report = purge_due(actor=Actor.system("test"), clock=timezone.now)
+    assert (report.erased, report.stopped) == (1, "")
+    assert LedgerMark.objects.get().position == ledger.end()
 
 
 def test_who_came_back_and_was_erased_later_is_erased(ledger: Ledger) -> None:
