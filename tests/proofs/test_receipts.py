@@ -9,6 +9,7 @@ from typing import Any
 
 import jwt
 import pytest
+from django.apps import apps
 from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
@@ -80,9 +81,19 @@ def gone_rows(before: Rows, after: Rows) -> list[tuple[str, tuple[Any, ...]]]:
     for label, rows in before.items():
         if label in OURS:
             continue
-        left = {row[0] for row in after[label]}
-        gone += [(label, row) for row in rows if row[0] not in left]
+        place = place_of_key(label)
+        left = {row[place] for row in after[label]}
+        gone += [(label, row) for row in rows if row[place] not in left]
     return gone
+
+
+def place_of_key(label: str) -> int:
+    """Return which column of a table is its key, as the database describes it."""
+    table = apps.get_model(label)._meta.db_table
+    with connection.cursor() as cursor:
+        names = [it.name for it in connection.introspection.get_table_description(cursor, table)]
+        key = connection.introspection.get_primary_key_column(cursor, table)
+    return names.index(key)
 
 
 def count_by_person(gone: list[tuple[str, tuple[Any, ...]]], people: list[Any]) -> dict[Any, Any]:
