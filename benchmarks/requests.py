@@ -32,6 +32,7 @@ sys.path[0] = str(ROOT)
 import psycopg  # noqa: E402
 
 from benchmarks import postgres  # noqa: E402
+from erasure import signing  # noqa: E402
 
 BYSTANDERS = 20_000
 WARM_UP = 300
@@ -128,6 +129,8 @@ def environment_of(url: str, folder: Path) -> dict[str, str]:
         "SECURE_SSL_REDIRECT": "off",
         "DATABASE_URL": url,
         "EMAIL_URL": "dummymail://",
+        "ERASURE_LEDGER": str(folder / url.rpartition("/")[2].partition("?")[0] / "ledger.jsonl"),
+        "RECEIPT_SIGNING_KEY": json.dumps(signing.make_key()),
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "STATEMENTS": str(folder / "statements.json"),
         "PYTHONPATH": str(ROOT),

@@ -68,10 +68,10 @@ class FileLedger:
         return self.identity
 
     def intend(self, entries: Sequence[Entry]) -> None:
-        self._append(write_lines(entries), is_durable=True)
+        self._append(write_lines(entries), awaits_disk=True)
 
     def finish(self, entries: Sequence[Entry], state: State = "done") -> None:
-        self._append(write_lines(entries, state), is_durable=False)
+        self._append(write_lines(entries, state), awaits_disk=False)
 
     def read(self, position: int = 0) -> Iterator[tuple[int, Entry]]:
         if not self.identity:
@@ -101,7 +101,7 @@ class FileLedger:
     def has_grown(self, since: int) -> bool:
         return self.end() != since
 
-    def _append(self, text: str, *, is_durable: bool) -> None:
+    def _append(self, text: str, *, awaits_disk: bool) -> None:
         if not text:
             return
         self.create()
@@ -113,7 +113,7 @@ class FileLedger:
                     _write_whole(descriptor, text.encode())
                 finally:
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
-                if is_durable:
+                if awaits_disk:
                     # Outside of the lock, so that those who wait for it share one write to disk.
                     os.fsync(descriptor)
             finally:

@@ -16,6 +16,7 @@ os.environ["ERASURE_LEDGER"] = "none"
 os.environ["VAR_DIR"] = tempfile.mkdtemp(prefix="sexton-var-")
 
 import pytest
+from django.conf import settings
 from pytest_django.plugin import blocking_manager_key
 
 from tests.databases import VENDORS, Switch, start_postgres
@@ -28,6 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         start_postgres()
     folder = Path(tempfile.mkdtemp(prefix="sexton-test-"))
+    # The settings were read before this file, from this checkout's own environment.
+    settings.ERASURE_LEDGER = settings.RECEIPT_SIGNING_KEY = settings.RECEIPT_KEYS = ""
+    settings.RECEIPT_KEY_FILE = folder / "receipt-key.json"
     config.stash[switch_key] = Switch(folder, os.environ.get("PYTEST_XDIST_WORKER", "main"))
 
 

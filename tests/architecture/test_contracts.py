@@ -111,7 +111,7 @@ def test_below_the_edge_nobody_speaks_of_http() -> None:
                     )
 
 
-EDGE_FILES = {"admin.py", "chores.py", "forms.py", "pages.py"}
+EDGE_FILES = {"admin.py", "chores.py", "forms.py", "keyset.py", "middleware.py", "pages.py"}
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_every_view_of_the_api_stands_in_the_frame() -> None:
             else:
                 yield pattern.callback
 
-    ours = {"healthz", "readyz", "show_metrics"}
+    ours = {"healthz", "readyz", "show_metrics", "key_set"}
     for view in views(get_resolver().url_patterns):
         kind = getattr(view, "cls", None) or getattr(view, "view_class", None)
         if kind is None:
