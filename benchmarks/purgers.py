@@ -1,6 +1,6 @@
 """The peers of the purge benchmark. Each runs in a process of its own and prints one JSON object.
 
-    python -m benchmarks.purgers PEER   (with DATABASE_URL)
+python -m benchmarks.purgers PEER   (with DATABASE_URL)
 """
 
 import json

@@ -10,8 +10,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
-from importlib.util import find_spec
 from itertools import islice
 from typing import Any
 
@@ -23,6 +21,7 @@ from erasure.engines import is_behind, wake
 from erasure.files import remove_noted
 from erasure.models import DeletionRequest, DoomedFile, Heartbeat
 from erasure.notices import find_unwarned, warn
+from erasure.settling import settle_intents
 from erasure.stopping import is_stopping
 from erasure.tasks import purge
 
@@ -123,8 +122,7 @@ def add_up(now: datetime, execute: bool) -> Facts:
 
 def settle_ledger(now: datetime, execute: bool) -> Facts:
     """Write the end of intents whose worker died between the ledger and the database."""
-    settle = _find("erasure.settling", "settle_intents")
-    return settle(now=now) if execute and settle else {}
+    return settle_intents(now=now) if execute else {}
 
 
 def remove_files(now: datetime, execute: bool) -> Facts:
@@ -159,8 +157,3 @@ STEPS: Mapping[str, Callable[[datetime, bool], Facts]] = {
     "retention": enforce_retention,
     "chores": do_chores,
 }
-
-
-def _find(module: str, name: str) -> Any:
-    """Return what another module offers, or None where this installation is without it."""
-    return getattr(import_module(module), name, None) if find_spec(module) else None

@@ -5,13 +5,13 @@ it has been done, stands in our own rows, and a sweep asks again for whatever go
 """
 
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from django.apps import apps
 from django.db import transaction
 from django.tasks import Task, task_backends
+
+from erasure import gate
 
 URGENT = 10
 
@@ -42,7 +42,7 @@ def wake_purge() -> None:
 
 def is_behind() -> bool:
     """Whether the database is older than its ledger, so that nothing may be done with it."""
-    return bool(find_spec("erasure.gate") and import_module("erasure.gate").look())
+    return bool(gate.look())
 
 
 def is_database(backend: Any = None) -> bool:

@@ -7,8 +7,6 @@ The texts hold no personal data and no staff's reason, since anybody may read th
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import import_module
-from importlib.util import find_spec
 
 from django.conf import settings
 from django.db import connection
@@ -16,6 +14,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Max
 from django.utils.timesince import timesince
 
+from erasure import gate
 from erasure.clocks import SWEPT, sweep_every
 from erasure.models import DeletionRequest, Heartbeat, Pause
 
@@ -50,9 +49,7 @@ def check_sweep(now: datetime) -> Finding:
 
 def check_ledger(now: datetime) -> Finding:
     """Red while the database is older than its ledger, or nobody can tell."""
-    if find_spec("erasure.gate") is None:
-        return Finding()
-    reason: str = import_module("erasure.gate").look()
+    reason = gate.look()
     return Finding(reason, red=True) if reason else Finding()
 
 
