@@ -145,7 +145,7 @@ class Command(ErasureCommand):
                 review += ", WHICH IS DUE"
             subject_name = f"{hold['subject']['kind']} {hold['subject']['id']}"
             self.stdout.write(f"{hold['hold']}  {subject_name}  {review}: {hold['reason']}")
-        self.stdout.write(f"{len(holds)} legal holds.")
+        self.stdout.write(f"{len(holds)} legal hold{'' if len(holds) == 1 else 's'}.")
 
     def _tell(self, told: dict[str, Any], said: str, json: bool) -> None:
         if json:
