@@ -126,7 +126,8 @@ def test_a_dry_run_counts_the_same_and_changes_nothing() -> None:
     code, out = run("--json")
     assert read_rows() == before
     done = json.loads(run("--json", "--execute")[1])
-    planned = {**json.loads(out), "executed": True, "totals": done["totals"]}
+    ends = {name: done[name] for name in ("totals", "ledger")}
+    planned = {**json.loads(out), "executed": True, **ends}
     assert code == 0
     assert planned == done
     assert done["tasks"] == {"revived": 1, "removed": 1}
