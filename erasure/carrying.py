@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import connection
 
 from erasure.composing import Composer, is_single
-from erasure.dialects import Sql, Subjects
+from erasure.dialects import Dialect, Sql, Subjects
 from erasure.graph import Edge, Model, Touched
 from erasure.policies import Anonymise
 from erasure.running import join, run, with_
@@ -31,33 +31,41 @@ def lock_parents(closure: "Closure", subjects: Subjects) -> None:
     meanwhile waits, instead of going uncounted with its parent."""
     if not subjects.dialect.can_count_what_it_changes:
         return  # SQLite has one writer.
-    parents = closure.parents
-    composer = closure.composer(subjects) if parents else None
-    for model in parents:
-        assert composer is not None  # noqa: S101
-        key, table = composer.key(model), subjects.dialect.quote(model._meta.db_table)
-        text = (
-            f"SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {key} IN "
-            f"(SELECT pk FROM {composer.names[model]}) ORDER BY {key} FOR UPDATE) AS held"
-        )
-        run(with_(composer.named([model]), Sql(text)), subjects)
+    for model in closure.parents:
+
+        def compose(model: Model = model) -> Sql:
+            composer = closure.composer(subjects)
+            key, table = composer.key(model), subjects.dialect.quote(model._meta.db_table)
+            return with_(
+                composer.named([model]),
+                Sql(
+                    f"SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {key} IN "
+                    f"(SELECT pk FROM {composer.names[model]}) ORDER BY {key} FOR UPDATE) AS held"
+                ),
+            )
+
+        run(closure.remembered(("lock", model), compose), subjects)
 
 
 def _in_one_statement(closure: "Closure", steps: Sequence["Step"], subjects: Subjects) -> BySubject:
     """Send one statement for as many steps as possible, each counting what it changes. All parts
     of it see the rows as they were when it began, and the cascades come after all of them."""
-    composer = closure.composer(subjects)
     done: BySubject = {}
     for together in _batches(steps):
-        changes, results = [], []
-        for step in together:
-            change = _change(closure, composer, step)
-            name = f"done_{step.number}"
-            changes.append(Sql(f"{name} AS ({change.text})", change.params))
-            counted = f"SELECT {step.number}, subject, COUNT(*) FROM {name} GROUP BY subject"
-            results.append(Sql(counted))
-        ctes = [*closure.needed(composer, together), *changes]
-        rows = run(with_(ctes, join(" UNION ALL ", results)), subjects)
+
+        def compose(together: Sequence["Step"] = together) -> Sql:
+            composer, changes, results = closure.composer(subjects), [], []
+            for step in together:
+                change = _change(closure, composer, step)
+                name = f"done_{step.number}"
+                changes.append(Sql(f"{name} AS ({change.text})", change.params))
+                counted = f"SELECT {step.number}, subject, COUNT(*) FROM {name} GROUP BY subject"
+                results.append(Sql(counted))
+            ctes = [*closure.needed(composer, together), *changes]
+            return with_(ctes, join(" UNION ALL ", results))
+
+        name = ("change", *(step.number for step in together))
+        rows = run(closure.remembered(name, compose), subjects)
         done.update(closure.by_subject(together, rows, subjects))
     return done
 
@@ -66,29 +74,28 @@ def _counted_before(closure: "Closure", steps: Sequence["Step"], subjects: Subje
     """Count everything in one query, then change what there is. For a database with one writer,
     where nothing comes in between."""
     counted = closure.count_steps(steps, subjects.ids)
-    composer = closure.composer(subjects)
-    keys = {
-        model: _keys(composer, model, subjects)
-        for circle in closure.graph.components
-        if len(circle) > 1
-        for model in circle
-    }
+    circles = [model for many in closure.graph.components if len(many) > 1 for model in many]
+    keys = {model: _keys(closure, model, subjects) for model in circles}
     for step in steps:
         if step not in counted:
             continue
         if step.touched is None and step.model in keys:
             # The first delete of a circle cuts the way to the others.
-            delete_by_key(composer, {step.model: keys[step.model]})
-        else:
-            run(with_(closure.needed(composer, [step]), _change(closure, composer, step)), subjects)
+            delete_by_key(subjects.dialect, {step.model: keys[step.model]})
+            continue
+
+        def compose(step: "Step" = step) -> Sql:
+            composer = closure.composer(subjects)
+            return with_(closure.needed(composer, [step]), _change(closure, composer, step))
+
+        run(closure.remembered(("change", step.number), compose), subjects)
     return counted
 
 
-def delete_by_key(composer: Composer, keys: Mapping[Model, Sequence[Any]]) -> dict[Model, int]:
+def delete_by_key(dialect: Dialect, keys: Mapping[Model, Sequence[Any]]) -> dict[Model, int]:
     """Delete rows by their keys, of several models together; return how many there were."""
-    dialect = composer.dialect
     parts = [
-        (model, dialect.among_values(composer.key(model), model._meta.pk, known))
+        (model, dialect.among_values(dialect.key_of(model), model._meta.pk, known))
         for model, known in keys.items()
         if known
     ]
@@ -192,9 +199,12 @@ def _overwriting(composer: Composer, touched: Touched) -> Sql:
     return Sql(f"{change} WHERE {key} IN (SELECT pk FROM ({rows.text}) AS s)", params)
 
 
-def _keys(composer: Composer, model: Model, subjects: Subjects) -> list[Any]:
-    text = Sql(f"SELECT pk FROM {composer.names[model]}")
-    return [pk for (pk,) in run(with_(composer.named([model]), text), subjects)]
+def _keys(closure: "Closure", model: Model, subjects: Subjects) -> list[Any]:
+    def compose() -> Sql:
+        composer = closure.composer(subjects)
+        return with_(composer.named([model]), Sql(f"SELECT pk FROM {composer.names[model]}"))
+
+    return [pk for (pk,) in run(closure.remembered(("keys", model), compose), subjects)]
 
 
 def _batches(steps: Sequence["Step"]) -> Iterable[list["Step"]]:

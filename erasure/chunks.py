@@ -8,6 +8,7 @@ the transaction that removed the rows, so that a crash loses neither.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from django.db import connection, models
 
 from erasure.carrying import assignments, delete_by_key
 from erasure.circles import start, walk
-from erasure.composing import Path, is_single
+from erasure.composing import Composer, Path, is_single
 from erasure.dialects import Sql, plain_field
 from erasure.graph import Edge, Model, Touched, Way
 from erasure.running import run, with_
@@ -39,6 +40,7 @@ class _Stretch:
 
     name: str
     step: "Step"
+    ctes: list[Sql]
     rows: Sql
     keys: tuple[_Key, ...]
 
@@ -80,24 +82,32 @@ class _Work:
     def __init__(self, closure: "Closure", subject_id: UUID) -> None:
         self.closure, self.id = closure, subject_id
         self.subjects = closure.subjects([subject_id])
-        self.composer = closure.composer(self.subjects)
         self.dialect = self.subjects.dialect
 
+    @cached_property
+    def composer(self) -> Composer:
+        return self.closure.composer(self.subjects)
+
     def stretches(self, spare: Collection[str]) -> list[_Stretch]:
-        found: list[_Stretch] = []
-        for step in self.closure.steps:
-            if step.label not in spare and step.model is not self.closure.graph.root:
-                for number, (rows, keys) in enumerate(self._ways(step)):
-                    name = f"{step.outcome} {step.label} {step.number} {number}"
-                    found.append(_Stretch(name, step, rows, keys))
-        return found
+        """Return all the ways, but for the subject's own row and the models to be left alone."""
+        known = self.closure.remembered(("stretches",), self._compose)
+        return [one for one in known if one.step.label not in spare]
+
+    def _compose(self) -> list[_Stretch]:
+        return [
+            _Stretch(f"{step.outcome} {step.label} {step.number} {number}", step, ctes, rows, keys)
+            for step in self.closure.steps
+            if step.model is not self.closure.graph.root
+            for ctes in [self.closure.needed(self.composer, [step])]
+            for number, (rows, keys) in enumerate(self._ways(step))
+        ]
 
     def take(
         self, stretch: _Stretch, after: Any, limit: int, tally: Tally
     ) -> tuple[int, list[Any] | None]:
         """Carry out up to ``limit`` rows; return how many, and the last key if more may follow."""
-        ctes = self.closure.needed(self.composer, [stretch.step])
-        rows = run(with_(ctes, self._batch(stretch, after, limit)), self.subjects)
+        batch = self._batch(stretch, after, limit)
+        rows = run(with_(stretch.ctes, batch), self.subjects)
         if keys := list(dict.fromkeys(row[0] for row in rows)):
             self._carry_out(stretch.step, keys, tally)
         last = [str(value) for value in rows[-1][1:]] if len(rows) == limit else None
@@ -111,12 +121,12 @@ class _Work:
         if self.closure.is_recursive(step.model):
             doomed = self._reach(step.model, keys)
         steps = {one.model: one for one in self.closure.steps if one.touched is None}
-        for model, rows in delete_by_key(self.composer, doomed).items():
+        for model, rows in delete_by_key(self.dialect, doomed).items():
             tally.add(steps[model], self.id, rows)
 
     def _overwrite(self, touched: Touched, keys: Sequence[Any]) -> int:
         values = assignments(self.composer, touched)
-        pk = self.composer.key(touched.model)
+        pk = self.dialect.key_of(touched.model)
         chosen = self.dialect.among_values(pk, touched.model._meta.pk, keys)
         table = self.dialect.quote(touched.model._meta.db_table)
         text = f"UPDATE {table} SET {values.text} WHERE {chosen.text}"
@@ -127,7 +137,7 @@ class _Work:
     def _reach(self, model: Model, keys: Sequence[Any]) -> dict[Model, Sequence[Any]]:
         """Return the keys of rows and of all that they lead to, by model."""
         component = self.closure.component(model)
-        pk, table = self.composer.key(model), self.dialect.quote(model._meta.db_table)
+        pk, table = self.dialect.key_of(model), self.dialect.quote(model._meta.db_table)
         chosen = self.dialect.among_values(pk, model._meta.pk, keys)
         rows = Sql(f"FROM {table} WHERE {chosen.text}", chosen.params)
         # Whose the rows are is known; any value of the right type stands for it.
@@ -173,11 +183,14 @@ class _Work:
 
     def _batch(self, stretch: _Stretch, after: Any, limit: int) -> Sql:
         order = ", ".join(key.expression for key in stretch.keys)
-        pk = "pk" if stretch.keys[0].expression == "pk" else self.composer.key(stretch.step.model)
+        model, is_joined = stretch.step.model, stretch.keys[0].expression == "pk"
+        pk = "pk" if is_joined else self.dialect.key_of(model)
+        # Locked as they are found: a row that passes to somebody else meanwhile stays.
+        lock = "" if is_joined else self.dialect.lock(model)
         further = self._after(stretch.keys, after) if after else Sql("1 = 1")
         return Sql(
             f"SELECT {pk}, {order} {stretch.rows.text} AND {further.text} "
-            f"ORDER BY {order} LIMIT %s",
+            f"ORDER BY {order} LIMIT %s{lock}",
             (*stretch.rows.params, *further.params, limit),
         )
 

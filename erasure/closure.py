@@ -8,10 +8,10 @@ that statement itself, for each subject of the set.
     tally.removed[user_id]  # {"accounts.User": 1, "apikeys.ApiKey": 2}
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import connection, models
@@ -26,6 +26,8 @@ from erasure.policies import Anonymise, Detach, Fate, Keep, declared
 from erasure.running import fill, join, run, with_
 from erasure.subjects import SubjectKind, get_kind
 from erasure.tally import Tally
+
+Composed = TypeVar("Composed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +91,7 @@ class Closure:
             for number, one in enumerate(staying, len(parts))
             if isinstance(one.fate, Keep)
         ]
+        self._texts: dict[tuple[Any, ...], Any] = {}
 
     # --- what to do with a set of subjects ------------------------------------------------------
 
@@ -121,10 +124,14 @@ class Closure:
     def rows(self, step: Step, ids: Sequence[UUID]) -> "models.QuerySet[Any]":
         """Return the rows of a step as a queryset, for whoever exports or searches them."""
         subjects = self.subjects(ids)
-        composer = self.composer(subjects)
-        body = self.body(composer, step)
-        text = Sql(f"SELECT pk FROM ({body.text}) AS s", body.params)
-        whole = with_(self.needed(composer, [step]), text)
+
+        def compose() -> Sql:
+            composer = self.composer(subjects)
+            body = self.body(composer, step)
+            text = Sql(f"SELECT pk FROM ({body.text}) AS s", body.params)
+            return with_(self.needed(composer, [step]), text)
+
+        whole = self.remembered(("rows", step.number), compose)
         keys = RawSQL(whole.text, fill(whole.params, subjects))  # noqa: S611
         return step.model._base_manager.filter(pk__in=keys)
 
@@ -135,13 +142,16 @@ class Closure:
         if not ids or not steps:
             return {}
         subjects = self.subjects(ids)
-        composer = self.composer(subjects)
-        parts = []
-        for step in steps:
-            rows = self.body(composer, step)
-            text = f"SELECT {step.number} AS step, subject, COUNT(*) FROM ({rows.text}) AS s"
-            parts.append(Sql(f"{text} GROUP BY subject", rows.params))
-        whole = with_(self.needed(composer, steps), join(" UNION ALL ", parts))
+
+        def compose() -> Sql:
+            composer, parts = self.composer(subjects), []
+            for step in steps:
+                rows = self.body(composer, step)
+                text = f"SELECT {step.number} AS step, subject, COUNT(*) FROM ({rows.text}) AS s"
+                parts.append(Sql(f"{text} GROUP BY subject", rows.params))
+            return with_(self.needed(composer, steps), join(" UNION ALL ", parts))
+
+        whole = self.remembered(("count", *(step.number for step in steps)), compose)
         return self.by_subject(steps, run(whole, subjects), subjects)
 
     def carry_out_steps(
@@ -152,6 +162,20 @@ class Closure:
         return carrying.carry_out(self, steps, self.subjects(ids))
 
     # --- pieces that statements are made of -----------------------------------------------------
+
+    def remembered(self, name: tuple[Any, ...], compose: Callable[[], Composed]) -> Composed:
+        """Return what ``compose`` writes; the same again the next time, for the same database.
+
+        Writing SQL costs more than a small erasure. Only what asks for the subjects' instances is
+        written anew for each set.
+        """
+        if self._asks_for_instances:
+            return compose()
+        key = (connection.vendor, *name)
+        if key not in self._texts:
+            self._texts[key] = compose()
+        found: Composed = self._texts[key]
+        return found
 
     def subjects(self, ids: Sequence[UUID]) -> Subjects:
         """Return a set of subjects as the current database spells them."""

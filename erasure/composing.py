@@ -61,7 +61,7 @@ class Composer:
             model: f"{prefix}found_{number}"
             for number, model in enumerate(one for many in graph.components for one in many)
         }
-        self.prefix = prefix
+        self._aims: dict[int, list[Path]] = {}
 
     # --- the rows that go ---------------------------------------------------------------------
 
@@ -79,7 +79,12 @@ class Composer:
         return found
 
     def way(self, way: Way) -> list[Path]:
-        return [self._along(way)] if isinstance(way, Edge) else self._aimed(way)
+        if isinstance(way, Edge):
+            return [self._along(way)]
+        # Asked for several times, and the ORM takes its time to write a condition.
+        if id(way) not in self._aims:
+            self._aims[id(way)] = self._aimed(way)
+        return self._aims[id(way)]
 
     def _along(self, edge: Edge) -> Path:
         column = self.dialect.column(edge.child, edge.child_field.column)
@@ -179,8 +184,7 @@ class Composer:
     # --- named queries ------------------------------------------------------------------------
 
     def key(self, model: Model) -> str:
-        pk: Any = model._meta.pk
-        return self.dialect.column(model, pk.column)
+        return self.dialect.key_of(model)
 
     def named(self, models_wanted: Iterable[Model]) -> list[Sql]:
         """Return the common table expressions of models and of all that they build on."""

@@ -10,7 +10,7 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db.models import Q
 
-from erasure.policies import DELETE, Anonymise, Loose, policy
+from erasure.policies import DELETE, Anonymise, Detach, Loose, policy
 
 NOBODY = "It describes the software and not a person."
 
@@ -80,6 +80,7 @@ policy(
     secret=["session_key", "session_data"],
     opaque=["expire_date"],
 )
+policy("authtoken.Token", links={"user": DELETE}, secret=["key"], opaque=["created"])
 policy("sites.Site", opaque=["id", "domain", "name"], nobody=NOBODY)
 policy(
     "django_tasks_database.DBTaskResult",
@@ -108,4 +109,61 @@ policy(
         "run_after",
         "exception_class_path",
     ],
+)
+
+# A user's own clients go with the user, and tokens of others with the client that they were for.
+USELESS = Detach("The other token is somebody else's, or has its own link to its user.")
+policy(
+    "oauth2_provider.Application",
+    links={"user": DELETE},
+    personal=["name", "redirect_uris", "post_logout_redirect_uris", "allowed_origins"],
+    secret=["client_id", "client_secret"],
+    opaque=[
+        "id",
+        "client_type",
+        "authorization_grant_type",
+        "hash_client_secret",
+        "skip_authorization",
+        "created",
+        "updated",
+        "algorithm",
+        "registration_source",
+        "cimd_expires_at",
+    ],
+)
+policy(
+    "oauth2_provider.Grant",
+    links={"user": DELETE, "application": DELETE},
+    personal=["claims", "redirect_uri"],
+    secret=["code", "code_challenge", "nonce"],
+    opaque=["id", "expires", "scope", "created", "updated", "code_challenge_method", "resource"],
+)
+policy(
+    "oauth2_provider.AccessToken",
+    links={
+        "user": DELETE,
+        "application": DELETE,
+        "id_token": DELETE,
+        "source_refresh_token": USELESS,
+    },
+    secret=["token", "token_checksum"],
+    opaque=["id", "expires", "scope", "resource", "created", "updated"],
+)
+policy(
+    "oauth2_provider.RefreshToken",
+    links={"user": DELETE, "application": DELETE, "access_token": USELESS},
+    secret=["token", "token_checksum", "token_family"],
+    opaque=["id", "resource", "created", "updated", "revoked"],
+)
+policy(
+    "oauth2_provider.IDToken",
+    links={"user": DELETE, "application": DELETE},
+    secret=["jti"],
+    opaque=["id", "expires", "scope", "created", "updated"],
+)
+policy(
+    "oauth2_provider.DeviceGrant",
+    links={"user": DELETE},
+    secret=["device_code", "user_code"],
+    opaque=["id", "scope", "interval", "expires", "status", "client_id", "last_checked"],
 )

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from django.db import connection
@@ -45,17 +46,27 @@ def count_rows(family: Mapping[str, Sequence[UUID]], *, cap: int | None = None) 
     for number, (kind, ids) in enumerate(family.items()):
         closure = closure_of(kind)
         subjects = closure.subjects(ids)
-        composer = closure.composer(subjects, prefix=f"k{number}_")
-        countable = [step for step in closure.keeps if _is_countable(step)]
-        uncounted += [step for step in closure.keeps if step not in countable]
-        steps = [*closure.steps, *countable]
-        ctes += [(cte, subjects) for cte in closure.needed(composer, steps)]
-        for step in steps:
+        name = ("plan", number, cap is None)
+        composed = closure.remembered(name, partial(_compose, closure, subjects, number, cap))
+        uncounted += [step for step in closure.keeps if not _is_countable(step)]
+        ctes += [(cte, subjects) for cte in composed.ctes]
+        for step, query in composed.queries:
             key = (step.label, step.fate if step.outcome == "kept" else step.outcome)
-            query = _keys(closure, composer, step, cap)
             parts.setdefault(key, []).append(_Part(step, query, subjects))
     groups = sorted(parts.values(), key=lambda group: group[0].step.rank)
     return _sort(_count(ctes, groups, cap), groups, uncounted, cap)
+
+
+class _Composed(NamedTuple):
+    ctes: list[Sql]
+    queries: list[tuple[Step, Sql]]
+
+
+def _compose(closure: Closure, subjects: Subjects, number: int, cap: int | None) -> _Composed:
+    composer = closure.composer(subjects, prefix=f"k{number}_")
+    steps = [*closure.steps, *(step for step in closure.keeps if _is_countable(step))]
+    queries = [(step, _keys(closure, composer, step, cap)) for step in steps]
+    return _Composed(closure.needed(composer, steps), queries)
 
 
 def _keys(closure: Closure, composer: Composer, step: Step, cap: int | None) -> Sql:

@@ -46,6 +46,10 @@ class Dialect:
     def column(self, model: type[models.Model], column: str) -> str:
         return f"{self.quote(model._meta.db_table)}.{self.quote(column)}"
 
+    def key_of(self, model: type[models.Model]) -> str:
+        pk: Any = model._meta.pk
+        return self.column(model, pk.column)
+
     def among(self, expression: str) -> Sql:
         """Return the condition that an expression is the key of one of the subjects."""
         raise NotImplementedError
@@ -54,6 +58,11 @@ class Dialect:
         """Return the condition that an expression is one of some values, as the database gave
         them."""
         raise NotImplementedError
+
+    def lock(self, model: type[models.Model]) -> str:
+        """Return what locks the rows of a model that a query finds; nothing where one writer is
+        alone anyway."""
+        return ""
 
     def pairs(self, field: Any) -> Sql:
         """Return the relation ``wanted(subject, form)``: each subject's key, and how a column such
@@ -89,6 +98,9 @@ class PostgreSQL(Dialect):
 
     def among_values(self, expression: str, field: Any, values: Sequence[Any]) -> Sql:
         return Sql(f"{expression} = ANY(%s::{self._type(plain_field(field))}[])", (list(values),))
+
+    def lock(self, model: type[models.Model]) -> str:
+        return f" FOR UPDATE OF {self.quote(model._meta.db_table)}"
 
     def pairs(self, field: Any) -> Sql:
         form = "text" if field is None else self._type(plain_field(field))
