@@ -1,7 +1,7 @@
 """The gate: whether this database may be read, or is older than its ledger.
 
-Asked at every request and by every command that erases. As long as nothing has changed it costs one
-look at one row on PostgreSQL, in the place of the connection's health check.
+Asked by every request and by every command that erases. As long as nothing has changed it costs one
+look at one row on PostgreSQL.
 """
 
 import logging
@@ -40,11 +40,25 @@ class Watch:
     shut_at: tuple[Any, ...] = ()
     reason: str = ""
     until: float = 0.0
+    is_open: bool = False
     tale: Tale | None = None
     told_from: tuple[str, int] = ("", 0)
 
 
 _watch = Watch()
+
+
+def glance() -> str:
+    """Return what ``look`` found, if this connection was looked at a moment ago, and look if not.
+
+    For the beginning of a request, whose end looks in any case if there is anything to be seen.
+    """
+    connection: Any = connections[DEFAULT_DB_ALIAS]
+    raw, at = vars(connection).get("ledger_looked", (None, 0.0))
+    is_same = raw is connection.connection or connection.vendor == "sqlite"
+    if raw is not None and _watch.is_open and is_same and time.monotonic() - at < _check_seconds():
+        return ""
+    return look()
 
 
 def look(*, is_thorough: bool = False) -> str:
@@ -55,15 +69,12 @@ def look(*, is_thorough: bool = False) -> str:
     ledger = open_ledger()
     if not ledger:
         return ""
-    try:
-        return _look(ledger, is_thorough)
-    except LedgerUnavailable as error:
-        return f"The ledger cannot be read: {error.reason}."
-    except DatabaseError as error:
-        if marks.is_missing_table(error):
-            return "The database is not migrated, or is being loaded: run manage.py migrate."
-        logger.exception("the gate could not ask the database")
-        return "The database cannot be asked."
+    reason = _find_reason(ledger, is_thorough)
+    _watch.is_open = not reason
+    if not reason:
+        connection: Any = connections[DEFAULT_DB_ALIAS]
+        vars(connection)["ledger_looked"] = (connection.connection, time.monotonic())
+    return reason
 
 
 def require_current() -> None:
@@ -98,9 +109,19 @@ def forget() -> None:
     _watch = Watch()
 
 
+def _find_reason(ledger: Ledger, is_thorough: bool) -> str:
+    try:
+        return _look(ledger, is_thorough)
+    except LedgerUnavailable as error:
+        return f"The ledger cannot be read: {error.reason}."
+    except DatabaseError as error:
+        if marks.is_missing_table(error):
+            return "The database is not migrated, or is being loaded: run manage.py migrate."
+        logger.exception("the gate could not ask the database")
+        return "The database cannot be asked."
+
+
 def _look(ledger: Ledger, is_thorough: bool) -> str:
-    if _looked_just_now() and not is_thorough:
-        return ""
     identity = ledger.identity
     mark = marks.read_mark(identity) if identity else None
     if mark is None:
@@ -152,22 +173,6 @@ def _told(ledger: Ledger, identity: str, position: int) -> Tale:
     elif ledger.has_grown(_watch.tale.position):
         read_tale(ledger, position, _watch.tale)
     return _watch.tale
-
-
-def _looked_just_now() -> bool:
-    """Whether a connection without health checks has been looked at a moment ago."""
-    connection: Any = connections[DEFAULT_DB_ALIAS]
-    if connection.vendor != "postgresql" or connection.settings_dict["CONN_HEALTH_CHECKS"]:
-        return False
-    seconds, raw = _check_seconds(), connection.connection
-    if not seconds or not _watch.open_at:
-        return False
-    kept: Any = vars(connection).get("ledger_looked")
-    if raw is not None and kept and kept[0] is raw and time.monotonic() - kept[1] < seconds:
-        return True
-    connection.ensure_connection()
-    vars(connection)["ledger_looked"] = (connection.connection, time.monotonic())
-    return False
 
 
 def _check_seconds() -> float:

@@ -18,7 +18,7 @@ class FileLedger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._identity = ""
-        self._seen_as = (0, 0)
+        self._seen_as = (0, 0, 0)
 
     def __bool__(self) -> bool:
         return True
@@ -31,7 +31,7 @@ class FileLedger:
         with _reported():
             try:
                 there = self.path.stat()
-                if (there.st_dev, there.st_ino) == self._seen_as:
+                if _sight(there) == self._seen_as:
                     return self._identity
                 with self.path.open("rb") as file:
                     found = read_header(file.readline().decode())
@@ -42,7 +42,7 @@ class FileLedger:
         if self._identity and found != self._identity:
             # The file was exchanged while we ran: an unmounted volume, most likely.
             raise LedgerUnavailable(f"{self.path} is no longer the ledger that it was")
-        self._identity, self._seen_as = found, (there.st_dev, there.st_ino)
+        self._identity, self._seen_as = found, _sight(there)
         return found
 
     def create(self) -> str:
@@ -118,6 +118,11 @@ class FileLedger:
                     os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def _sight(there: os.stat_result) -> tuple[int, int, int]:
+    """Return what differs once another file lies there. Its number alone may be given out again."""
+    return there.st_dev, there.st_ino, there.st_ctime_ns
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:

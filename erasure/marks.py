@@ -35,8 +35,8 @@ class Mark(NamedTuple):
 def read_mark(ledger: str) -> Mark | None:
     """Return the mark of a ledger, or None when this database has none. One query.
 
-    On PostgreSQL it stands in for the health check of a kept connection, which Django would
-    otherwise make at the next query. Raises DatabaseError.
+    On PostgreSQL it is also a health check of a kept connection, which Django need not make then.
+    Raises DatabaseError.
     """
     connection: Any = connections[DEFAULT_DB_ALIAS]
     if connection.vendor != "postgresql":

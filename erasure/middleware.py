@@ -12,7 +12,7 @@ from django.utils.module_loading import import_string
 from erasure import gate
 from erasure.ledger import open_ledger
 
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+NOTHING_TO_SEE = 204
 RETRY_AFTER = 30
 LONG = 0.25
 """Seconds. A request that took so long may have waited for the lock of somebody who replaced the
@@ -20,8 +20,8 @@ tables."""
 
 
 class LedgerGate:
-    """Looks before a request and, where the answer shows data, once more behind it: a backup that
-    came in between is what the view has read, and then nobody gets to see that."""
+    """Glances before a request and, unless the answer is empty, looks behind it: if a backup came
+    in between, it is what the view has read, and then nobody gets to see that."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -29,12 +29,12 @@ class LedgerGate:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if not open_ledger() or request.path_info in _open_paths():
             return self.get_response(request)
-        if reason := gate.look():
+        if reason := gate.glance():
             return refuse(request, reason)
         started = time.perf_counter()
         response = self.get_response(request)
-        is_telling = request.method in SAFE or time.perf_counter() - started > LONG
-        if is_telling and (reason := gate.look()):
+        took = time.perf_counter() - started
+        if (response.status_code != NOTHING_TO_SEE or took > LONG) and (reason := gate.look()):
             return refuse(request, reason)
         return response
 

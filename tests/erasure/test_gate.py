@@ -244,11 +244,17 @@ def test_probes_and_keys_are_served_and_readyz_says_what_to_run(ledger: Ledger) 
 
 
 @pytest.mark.parametrize(
-    ("method", "long", "status"),
-    [("get", 3600, 503), ("head", 3600, 503), ("post", 3600, 200), ("post", 0, 503)],
+    ("told", "long", "status"),
+    [(200, 3600, 503), (404, 3600, 503), (204, 3600, 204), (204, 0, 503)],
 )
+@pytest.mark.parametrize("method", ["get", "delete"])
 def test_a_backup_that_comes_while_a_view_reads_is_not_shown(
-    ledger: Ledger, method: str, long: int, status: int, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger,
+    method: str,
+    told: int,
+    long: int,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(middleware, "LONG", long)
     alice = UserFactory()
@@ -257,11 +263,10 @@ def test_a_backup_that_comes_while_a_view_reads_is_not_shown(
 
     def view(request: HttpRequest) -> HttpResponse:
         backup.restore()
-        return HttpResponse(User.objects.get(pk=alice.pk).email)
+        return HttpResponse(User.objects.get(pk=alice.pk).email, status=told)
 
     request = getattr(RequestFactory(), method)("/x")
     answer: Any = LedgerGate(view)(request)
-    # What a change answers holds nothing but what the client had sent.
     assert answer.status_code == status
     if status == 503:
         assert alice.email not in answer.content.decode()
@@ -285,6 +290,33 @@ def test_without_a_ledger_the_gate_is_off() -> None:
         assert not gate.advance(now=timezone.now())
     assert len(captured) == 0
     assert User.objects.filter(pk=alice.pk).exists()
+
+
+def test_a_glance_believes_what_the_same_connection_saw_a_moment_ago(
+    ledger: Ledger, vendor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    real = gate.look
+    monkeypatch.setattr(gate, "look", lambda: (looks.append(1), real())[1])  # type: ignore[func-returns-value]
+    with override_settings(ERASURE_LEDGER_CHECK_SECONDS=3600):
+        assert [gate.glance(), gate.glance(), gate.glance()] == ["", "", ""]
+        assert len(looks) == 0, "the fixture has looked"
+        if vendor == "postgresql":
+            connection.close()
+            assert gate.glance() == ""
+            assert len(looks) == 1, "a new connection may lead to another database"
+    assert gate.glance() == ""
+    assert looks
+
+
+def test_a_glance_at_what_was_shut_looks(ledger: Ledger) -> None:
+    alice = UserFactory()
+    backup = Backup()
+    erase(alice)
+    backup.restore()
+    with override_settings(ERASURE_LEDGER_CHECK_SECONDS=3600):
+        assert gate.look()
+        assert gate.glance()
 
 
 def test_a_look_costs_one_query_at_most(ledger: Ledger, vendor: str) -> None:
