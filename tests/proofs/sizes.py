@@ -10,3 +10,4 @@ def sizes(short: int, long: int) -> pytest.MarkDecorator:
 
 BACKUPS = sizes(20, 1_000)
 RECEIPTS = sizes(50, 1_000)
+BYSTANDERS = sizes(1_000, 10_000)
