@@ -183,6 +183,8 @@ SILENCED_SYSTEM_CHECKS = [
     "auth.W004",
 ]
 GRACE_PERIOD = timedelta(days=env.int("GRACE_PERIOD_DAYS", 14))
+# So many subjects may one member of staff erase at once; for more it takes a second one.
+BULK_THRESHOLD = env.int("BULK_THRESHOLD", 10)
 
 # --- ledger and receipts ------------------------------------------------------------------------
 

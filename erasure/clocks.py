@@ -16,6 +16,7 @@ from typing import Any
 from django.conf import settings
 
 from erasure import retention, taskrows, totals
+from erasure.bulk import carry_on
 from erasure.chores import all_chores
 from erasure.engines import is_behind, wake
 from erasure.files import remove_noted
@@ -149,6 +150,7 @@ def do_chores(now: datetime, execute: bool) -> Facts:
 
 STEPS: Mapping[str, Callable[[datetime, bool], Facts]] = {
     "tasks": tend_tasks,
+    "bulks": carry_on,
     "purge": wake_purge,
     "ledger": settle_ledger,
     "files": remove_files,

@@ -1,13 +1,10 @@
 """How a subject is spelled: ``usr_…`` where its kind has a prefix, the bare id otherwise."""
 
-from typing import Any
 from uuid import UUID
-
-from typeid import TypeID
-from typeid.errors import TypeIDException
 
 from audit.events import Reference
 from erasure.subjects import SubjectKind, get_kind, kind_names
+from erasure.typeids import read_id, read_uuid, spell_id
 
 
 def spell(subject: Reference) -> str:
@@ -16,8 +13,7 @@ def spell(subject: Reference) -> str:
         prefix = get_kind(subject.kind).prefix
     except KeyError:
         prefix = ""
-    known: Any = subject.id  # the library asks for its own UUID class and reads .bytes only
-    return str(TypeID.from_uuid(known, prefix)) if prefix else str(subject.id)
+    return spell_id(prefix, subject.id) if prefix else str(subject.id)
 
 
 def read(text: str, kind: str | None = None) -> Reference | None:
@@ -28,7 +24,7 @@ def read(text: str, kind: str | None = None) -> Reference | None:
     """
     text = text.strip()
     names = [kind] if kind else kind_names()
-    if not (plain := _read_uuid(text)):
+    if not (plain := read_uuid(text)):
         return next((found for name in names if (found := _read_typed(text, name))), None)
     if kind:
         return Reference(kind, plain)
@@ -37,21 +33,8 @@ def read(text: str, kind: str | None = None) -> Reference | None:
 
 def _read_typed(text: str, kind: str) -> Reference | None:
     prefix = get_kind(kind).prefix
-    if not prefix or not text.startswith(f"{prefix}_"):
-        return None
-    try:
-        typeid = TypeID.from_string(text)
-    except TypeIDException:
-        return None
-    return Reference(kind, UUID(bytes=typeid.uuid_bytes)) if typeid.prefix == prefix else None
-
-
-def _read_uuid(text: str) -> UUID | None:
-    try:
-        value = UUID(text)
-    except ValueError:
-        return None
-    return value if str(value) == text.lower() else None
+    found = read_id(prefix, text) if prefix else None
+    return Reference(kind, found) if found else None
 
 
 def _exists(kind: SubjectKind, subject_id: UUID) -> bool:

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from audit.actors import Actor
 from audit.events import record
+from erasure.engines import wake_purge
 from erasure.models import DeletionRequest
 from erasure.rights import require_staff, right_to_erase
 from erasure.subjects import get_kind, lock_subject
@@ -30,4 +31,5 @@ def retry_failed(*, actor: Actor, deletion_id: UUID, now: datetime) -> None:
         request.retry_at = None
         request.save(update_fields=["retry_at"])
         facts = {"deletion": str(deletion_id), "attempts": request.attempts}
+        wake_purge()
         record("deletion.retried", actor=actor, subject=known.subject, now=now, facts=facts)

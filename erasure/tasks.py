@@ -4,11 +4,13 @@ changes nothing, for what there is to do stands in the deletion requests."""
 import logging
 import time
 from collections.abc import Sequence
+from uuid import UUID
 
 from django.tasks import task
 from django.utils import timezone
 
 from audit.actors import Actor
+from erasure.bulk import carry_out
 from erasure.closing import Erasure
 from erasure.engines import wake
 from erasure.purging import PurgeReport, purge_due
@@ -54,3 +56,10 @@ def purge() -> dict[str, int]:
         logger.exception("purge failed")
         raise PurgeFailed(type(error).__name__) from None
     return {"erased": report.erased, "failed": len(report.failed)}
+
+
+@task
+def hand_over(bulk_id: str) -> dict[str, int]:
+    """Make the rest of an approved bulk erasure due; return how many that were."""
+    done = carry_out(bulk_id=UUID(bulk_id), clock=timezone.now)
+    return {"handed_over": done.handed_over, "refused": len(done.refused)}

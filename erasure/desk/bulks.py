@@ -31,9 +31,11 @@ from erasure.desk.proposals import add_up, ask_to_propose, name_subjects, read_s
 from erasure.desk.refusals import explain, put_into_words
 from erasure.desk.shown import show_id
 from erasure.desk.staff import actor_of, by_time, date_column
+from erasure.engines import wake
 from erasure.exceptions import PlanDrifted, RightMissing
 from erasure.models import BulkErasure
 from erasure.rights import require_staff
+from erasure.tasks import hand_over
 
 AT_ONCE = 100
 """Subjects that are handed to the purge while somebody waits; the rest follows in background."""
@@ -133,6 +135,9 @@ class BulkErasureAdmin(ReadOnlyAdmin):
 
     def _carry_on(self, pk: Any) -> str:
         done = carry_out(bulk_id=pk, clock=timezone.now, limit=AT_ONCE)
+        if len(list(waiting_subjects(BulkErasure.objects.get(pk=pk)))) > len(done.refused):
+            wake(hand_over, str(pk))
+            return f"{done.handed_over} subjects are due now; the others follow in a moment."
         refused = f" {len(done.refused)} were refused, as listed below." if done.refused else ""
         return f"{done.handed_over} subjects are due now; the next purge erases them.{refused}"
 

@@ -49,6 +49,9 @@ def _foresee_restore(request: DeletionRequest) -> Concern:
         remarks.append(f"This will be refused: {against}.")
     if not request.before.get("is_active", True):
         remarks.append("It was locked before, and stays locked.")
+    if taker := DeletionRequest.objects.open().filter(pk=request.cause_id).first():
+        name = show_id(taker.subject_kind, taker.subject_id)
+        remarks.append(f"This will be refused: it comes back with {name} only.")
     along = DeletionRequest.objects.filter(cause_id=request.pk, state="scheduled").count()
     if along:
         remarks.append(f"With it come back those who went along: {along}.")

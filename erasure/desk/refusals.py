@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from erasure.desk.shown import show_time
+from erasure.desk.shown import show_id, show_time
 from erasure.exceptions import (
     ActorGone,
     Blocked,
@@ -15,6 +15,7 @@ from erasure.exceptions import (
     PlanDrifted,
     RightMissing,
     SubjectNotFound,
+    TakenAlong,
     UnderLegalHold,
 )
 
@@ -57,6 +58,10 @@ put_into_words(
         ),
         Paused: lambda error: f"erasure is paused: {error.reason.rstrip('.')}",
         LedgerUnavailable: "the ledger could not be written. Try again in a moment",
+        TakenAlong: lambda error: (
+            f"it came with the deletion of {show_id(error.taker.kind, error.taker.id)}, and comes "
+            "back with it only"
+        ),
         GraceExpired: lambda error: f"the time to restore it ended on {show_time(error.due_at)}",
     }
 )

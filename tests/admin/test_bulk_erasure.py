@@ -15,10 +15,12 @@ from audit.events import Reference
 from audit.models import AuditEvent
 from contracts import ids
 from erasure import bulk
+from erasure.desk import bulks
 from erasure.exceptions import RightMissing
 from erasure.holds import place_hold
 from erasure.models import BulkErasure, DeletionRequest
 from erasure.purging import purge_due
+from erasure.tasks import hand_over
 from tests.admin.desk import delete_softly, said, sign_in, text_of
 from tests.bystanders import charlie_untouched
 from tests.factories import MembershipFactory, UserFactory, give_key
@@ -241,6 +243,35 @@ def test_carrying_out_goes_on_where_it_stopped(client: Client) -> None:
     answer = client.post(f"{URL}{proposed.pk}/carry-on/", follow=True)
     assert said(answer)[-1] == "3 subjects are due now; the next purge erases them."
     assert bulk.count_progress(proposed) == {"scheduled": 5}
+
+
+def test_more_than_a_hundred_go_on_in_background(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulks, "AT_ONCE", 2)
+    sign_in(client, LOOK, ERASE)
+    users = [delete_softly() for _ in range(5)]
+    proposed = propose(client, users)
+    sign_in(client, APPROVE)
+    answer = approve(client, proposed)
+    assert said(answer)[-1] == ("Approved. 2 subjects are due now; the others follow in a moment.")
+    assert hand_over.func(str(proposed.pk)) == {"handed_over": 3, "refused": 0}
+    assert hand_over.func(str(proposed.pk)) == {"handed_over": 0, "refused": 0}
+    assert {row.cause_id for row in requests_of(users)} == {proposed.pk}
+
+
+def test_the_sweep_hands_over_what_a_killed_process_left(client: Client) -> None:
+    sign_in(client, LOOK, ERASE)
+    users = [delete_softly() for _ in range(4)]
+    proposed = propose(client, users)
+    second = sign_in(client, APPROVE)
+    now = timezone.now()
+    bulk.approve_bulk(actor=actor_of(second), bulk_id=proposed.pk, now=now)
+    assert bulk.carry_on(now, False) == {"handed_over": 4}
+    assert {row.cause_id for row in requests_of(users)} == {None}
+    assert bulk.carry_on(now, True) == {"handed_over": 4}
+    assert bulk.carry_on(now, True) == {"handed_over": 0}
+    assert {row.cause_id for row in requests_of(users)} == {proposed.pk}
 
 
 def test_a_proposer_who_lost_the_right_takes_nobody_along(client: Client) -> None:

@@ -187,6 +187,21 @@ def test_an_organization_comes_back_with_those_who_went_along(client: Client) ->
     assert User.live.filter(pk=erin.pk).exists()
 
 
+def test_whoever_went_along_comes_back_with_its_organization_only(client: Client) -> None:
+    sign_in(client, LOOK, RESTORE)
+    acme = OrganizationFactory()
+    MembershipFactory(organization=acme, role="owner")
+    erin = ManagedUserFactory(organization=acme).user
+    subject = Reference("organization", acme.pk)
+    schedule_deletion(actor=SYSTEM, subject=subject, now=timezone.now())
+    row = request_of(erin)
+    words = f"it comes back with organization {acme.pk} only"
+    assert words in text_of(client.get(f"{URL}restore/?id={row.pk}"))
+    answer = client.post(f"{URL}restore/", {"id": str(row.pk), "reference": ""}, follow=True)
+    assert f"it came with the deletion of organization {acme.pk}" in said(answer)[0]
+    assert not User.live.filter(pk=erin.pk).exists()
+
+
 def test_a_hold_is_placed_and_released_from_the_page(client: Client) -> None:
     staff = sign_in(client, LOOK, HOLD, RELEASE)
     alice = delete_softly()
