@@ -198,7 +198,14 @@ if not PRODUCTION:
 ERASURE_LEDGER_CHECK_SECONDS = env.float("ERASURE_LEDGER_CHECK_SECONDS", 1.0)
 ERASURE_GATE_ANSWER = "config.pages.behind"
 # They read nothing about anybody.
-ERASURE_GATE_OPEN = {"/healthz", "/readyz", "/.well-known/jwks.json", "/openapi.json", "/docs", "/metrics"}
+ERASURE_GATE_OPEN = {
+    "/healthz",
+    "/readyz",
+    "/.well-known/jwks.json",
+    "/openapi.json",
+    "/docs",
+    "/metrics",
+}
 RECEIPT_SIGNING_KEY = env.str("RECEIPT_SIGNING_KEY", "")
 if sys.argv[1:2] != ["make_receipt_key"]:
     require(
