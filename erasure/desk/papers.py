@@ -16,9 +16,8 @@ from django.utils.dateparse import parse_datetime
 from django.utils.formats import date_format
 
 from erasure.desk.foreseen import foresee
-from erasure.desk.shown import name_rows, show_deletion, show_number, show_time
+from erasure.desk.shown import name_rows, show_deletion, show_number, show_time, tell_kept
 from erasure.desk.staff import actor_of
-from erasure.desk.story import tell_kept
 from erasure.exceptions import SubjectNotFound
 from erasure.export import open_export
 from erasure.models import DeletionRequest

@@ -123,6 +123,25 @@ def name_model(label: str, count: int) -> str:
     return str(options.verbose_name if count == 1 else options.verbose_name_plural)
 
 
+def tell_kept(kept: Iterable[Any]) -> tuple[tuple[str, str], ...]:
+    """Return what stays and why, as pairs, from a plan's or a receipt's list of what is kept."""
+    told = []
+    for one in kept:
+        if not isinstance(one, Mapping):
+            told.append((name_model(str(one), 2), "stays, as its policy says"))
+            continue
+        rows, days = one.get("rows"), one.get("retention_days")
+        label = str(one.get("label") or rows)
+        # A plan counts the rows; a receipt's statement, made for many, only names them.
+        rows = rows if isinstance(rows, int) else None
+        name = name_model(label, 2 if rows is None else rows)
+        number = "" if rows is None else f"{show_number(rows)} "
+        span = f"for {days} days" if days is not None else "for good: it names nobody any more"
+        because = str(one.get("because", "")).rstrip(".")
+        told.append((f"{number}{name}", f"{because}. {one.get('basis', '')}, {span}"))
+    return tuple(group_kept(told))
+
+
 def group_kept(kept: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return names and the reason they share, each reason once."""
     by_reason: dict[str, list[str]] = {}

@@ -11,8 +11,6 @@ from django.utils.text import capfirst
 
 from audit.models import AuditEvent
 from erasure.desk.shown import (
-    group_kept,
-    name_model,
     name_rows,
     show_day,
     show_deletion,
@@ -21,6 +19,7 @@ from erasure.desk.shown import (
     show_span,
     show_time,
     tell_facts,
+    tell_kept,
     tell_next,
     tell_requester,
 )
@@ -158,8 +157,8 @@ def _other_events(sources: Sources) -> Iterable[Chapter]:
         if event.action in told:
             continue
         who = show_id(event.actor_kind, event.actor_id)
-        title = TITLES.get(event.action) or event.action.replace(".", ": ").replace("_", " ")
-        facts = _leave(event.facts, "deletion")
+        title = _title_of(event.action)
+        facts = _leave(event.facts, "deletion", "pause", "bulk")
         lines = [f"By {who}, through {event.channel}."]
         if facts:
             lines.append(capfirst(tell_facts(facts)) + ".")
@@ -170,7 +169,16 @@ def _other_events(sources: Sources) -> Iterable[Chapter]:
 TITLES = {
     "deletion.brought_forward": "the erasure was brought forward",
     "deletion.retried": "another attempt was asked for",
+    "pause.placed": "its erasure was paused",
+    "pause.released": "the pause was released",
+    "notice.failed": "a mail could not be sent",
 }
+
+
+def _title_of(action: str) -> str:
+    if action.endswith(".exported"):
+        return "a copy of the data was made"
+    return TITLES.get(action) or action.replace(".", ": ").replace("_", " ")
 
 
 def _ended(sources: Sources) -> Iterable[Chapter]:
@@ -250,25 +258,6 @@ def _next(sources: Sources, now: datetime) -> Chapter:
     if sources.paused:
         lines.append(f"Erasure is paused: {sources.paused.rstrip('.')}.")
     return Chapter(None, "What comes next", tuple(lines), tone="ahead")
-
-
-def tell_kept(kept: Iterable[Any]) -> Rows:
-    """Return what stays and why, as pairs, from a plan's or a receipt's list of what is kept."""
-    told = []
-    for one in kept:
-        if not isinstance(one, Mapping):
-            told.append((name_model(str(one), 2), "stays, as its policy says"))
-            continue
-        rows, days = one.get("rows"), one.get("retention_days")
-        label = str(one.get("label") or rows)
-        # A plan counts the rows; a receipt's statement, made for many, only names them.
-        rows = rows if isinstance(rows, int) else None
-        name = name_model(label, 2 if rows is None else rows)
-        number = "" if rows is None else f"{show_number(rows)} "
-        span = f"for {days} days" if days is not None else "for good: it names nobody any more"
-        because = str(one.get("because", "")).rstrip(".")
-        told.append((f"{number}{name}", f"{because}. {one.get('basis', '')}, {span}"))
-    return tuple(group_kept(told))
 
 
 def _count(counts: Mapping[str, int]) -> Rows:

@@ -192,8 +192,9 @@ def test_a_restored_one_is_back() -> None:
 
 
 def test_events_that_nobody_foresaw_are_told_in_their_own_words() -> None:
-    odd = event("notice.failed", NOON + DAY, outcome="failed", facts={"notice": "warning"})
-    story = tell(Sources(request(), events=[odd]))
-    assert story[1].title == "Notice: failed"
+    odd = event("wind.turned", NOON + DAY, outcome="failed", facts={"wind": "west"})
+    story = tell(Sources(request(), events=[odd, event("user.exported", NOON + 2 * DAY)]))
+    assert story[1].title == "Wind: turned"
     assert story[1].tone == "bad"
-    assert "Notice: warning." in words(story[1])
+    assert "Wind: west." in words(story[1])
+    assert story[2].title == "A copy of the data was made"
