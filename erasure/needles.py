@@ -11,6 +11,7 @@ import unicodedata
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 from uuid import UUID
@@ -112,9 +113,9 @@ class Matcher:
     def has_dates(self) -> bool:
         return any(DATE.match(needle.text) for needle in self.needles)
 
-    @property
-    def has_uuids(self) -> bool:
-        return any(needle.uuid is not None for needle in self.needles)
+    @cached_property
+    def uuids(self) -> frozenset[UUID]:
+        return frozenset(one.uuid for one in self.needles if one.uuid is not None)
 
     def find(self, block: bytes) -> list[Match]:
         """Return every match in a block, those that overlap included."""

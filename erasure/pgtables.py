@@ -7,7 +7,7 @@ the rows of that stretch asked for. Large rows come one by one.
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, batched
@@ -104,11 +104,22 @@ def _column(name: str, type_name: str, is_list: bool) -> Column:
     return Column(name, family, raw=is_raw, form=form if is_raw else OTHER)
 
 
-def read_blocks(connection: Any, table: Table, wanted: Wanted) -> Iterator[Block]:
-    can_be_packed = all(one.form != "bytea list" for one in table.columns if wanted(one))
-    if table.packed and can_be_packed:
-        return _read_stretches(connection, table, wanted)
-    return _read_rows(connection, table, wanted)
+def read_blocks(
+    connection: Any, table: Table, wanted: Wanted, uuids: Collection[UUID]
+) -> Iterator[Block]:
+    columns = [column for column in table.columns if wanted(column)]
+    if not table.packed or any(column.form == "bytea list" for column in columns):
+        yield from _read_rows(connection, table, wanted)
+        return
+    texts = {column for column in columns if column.form != "uuid"}
+    if texts:
+        yield from _read_stretches(connection, table, texts.__contains__)
+    # A UUID is equal or it is not: the database finds it without sending anything.
+    keys = {column for column in columns if column.form == "uuid"}
+    if keys and uuids:
+        listed = ", ".join(f"'{uuid}'" for uuid in uuids)
+        found = (f"{quote(column.name)} = ANY(ARRAY[{listed}]::uuid[])" for column in keys)
+        yield from _read_rows(connection, table, keys.__contains__, f" WHERE {' OR '.join(found)}")
 
 
 # --- strung together by the database -----------------------------------------------------------
@@ -152,10 +163,10 @@ def _read_stretch(connection: Any, select: str, stretch: tuple[int, int]) -> byt
 
 def _string_together(columns: Sequence[Column]) -> str:
     """Return the expressions that make one text and one run of bytes out of many rows."""
-    texts = [_as_text(one) for one in columns if one.form not in ("bytea", "uuid")]
+    texts = [_as_text(one) for one in columns if one.form != "bytea"]
     while len(texts) > 1:
         texts = [f"concat_ws(E'\\x1f', {', '.join(some)})" for some in batched(texts, ARGUMENTS)]
-    values = [_as_bytes(one) for one in columns if one.form in ("bytea", "uuid")]
+    values = [quote(one.name) for one in columns if one.form == "bytea"]
     parts = [f"convert_to(string_agg({one}, E'\\x1e'), 'UTF8')" for one in texts]
     if values:
         joined = " || '\\x1f'::bytea || ".join(f"coalesce({one}, '')" for one in values)
@@ -166,11 +177,6 @@ def _string_together(columns: Sequence[Column]) -> str:
 def _as_text(column: Column) -> str:
     name = quote(column.name)
     return f"array_to_string({name}, E'\\x1e')" if column.form.endswith("list") else f"{name}::text"
-
-
-def _as_bytes(column: Column) -> str:
-    name = quote(column.name)
-    return f"uuid_send({name})" if column.form == "uuid" else name
 
 
 def _within(first: int, last: int) -> str:

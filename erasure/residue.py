@@ -159,7 +159,7 @@ class _Search:
             return
         self.findings.tables += 1
         with one_moment(connection):
-            for block in read_blocks(connection, table, self._fits):
+            for block in read_blocks(connection, table, self._fits, self.matcher.uuids):
                 self.findings.read += len(block.data)
                 if self.matcher.find(block.data):
                     self._search_rows(block, where)
@@ -175,7 +175,7 @@ class _Search:
     def _fits(self, column: Column) -> bool:
         """Whether a column's type can hold any of the identifiers."""
         if column.family == UUIDS:
-            return self.matcher.has_uuids
+            return bool(self.matcher.uuids)
         if column.family == NUMBER:
             return self.matcher.has_numbers
         if column.family == TIME:

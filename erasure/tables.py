@@ -3,9 +3,10 @@
 The catalogue and not the models: a table that no model knows holds personal data just as well.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
+from uuid import UUID
 
 BLOCK = 1 << 20
 """Bytes that are looked at in one go; only a single larger row makes a larger block."""
@@ -87,15 +88,20 @@ def read_tables(connection: Any) -> list[Table]:
     raise NotSearchable(f"a database of the kind {connection.vendor}")
 
 
-def read_blocks(connection: Any, table: Table, wanted: Wanted) -> Iterator[Block]:
-    """Yield the contents of a table's wanted columns; memory stays flat. Call it inside
-    ``one_moment``, so that no row moves about meanwhile."""
+def read_blocks(
+    connection: Any, table: Table, wanted: Wanted, uuids: Collection[UUID] = ()
+) -> Iterator[Block]:
+    """Yield the contents of a table's wanted columns; memory stays flat. Of columns of UUIDs only
+    the rows with one of ``uuids`` need to be in it.
+
+    Call it inside ``one_moment``, so that no row moves about meanwhile.
+    """
     from erasure import pgtables, sqlitetables
 
     if not any(map(wanted, table.columns)):
         return iter(())
     if connection.vendor == "postgresql":
-        return pgtables.read_blocks(connection, table, wanted)
+        return pgtables.read_blocks(connection, table, wanted, uuids)
     return sqlitetables.read_blocks(connection, table, wanted)
 
 
