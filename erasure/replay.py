@@ -75,7 +75,7 @@ def replay(
     from_start: bool = False,
     puts_aside: bool = False,
     adopts: bool = False,
-    on_progress: Callable[[], None] = lambda: None,
+    on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Replay:
     """Do again whatever the ledger tells behind this database's mark; then move the mark.
 
@@ -90,11 +90,11 @@ def replay(
     for entry in outstanding.restored:
         if (entry.kind, entry.subject_id) not in erased:
             _attempt(entry, report, lambda one: _bring_back(one, actor, clock(), report))
-            on_progress()
-    for entry in outstanding.erased:
+    for number, entry in enumerate(outstanding.erased, 1):
         if not _attempt(entry, report, lambda one: _erase(one, actor, clock(), report)):
             _settle_failure(entry, actor, clock(), report, puts_aside)
-        on_progress()
+        if on_progress is not None:
+            on_progress("erasing again", number, len(outstanding.erased))
     if not report.failed:
         if is_replaced:
             ledger.finish([entry for _, entry in tale.begun.values()])

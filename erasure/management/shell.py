@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from audit.actors import Actor
 from audit.events import Reference
+from erasure import gate
 from erasure.exceptions import (
     Blocked,
     DeletionInProgress,
@@ -36,7 +37,15 @@ MISUSED = 2
 
 
 class ErasureCommand(BaseCommand):
-    """A command that shows what it would do, and does it with ``--execute``."""
+    """A command that shows what it would do, and does it with ``--execute``.
+
+    On a database that is older than its ledger it does neither: there it would show the erased.
+    """
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        if reason := gate.look():
+            raise CommandError(reason, returncode=REFUSED)
+        return super().execute(*args, **options)
 
     @property
     def actor(self) -> Actor:

@@ -70,6 +70,22 @@ def test_with_execute_it_erases_and_opens_the_service(ledger: Ledger) -> None:
         }
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("erase_user", "alice"),
+        ("restore_account", "alice"),
+        ("legal_hold", "list"),
+        ("export_user", "alice"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_other_commands_wait_for_it(ledger: Ledger, command: tuple[str, ...]) -> None:
+    restored()
+    with pytest.raises(CommandError, match="replay_erasures --execute"):
+        call_command(*command)
+
+
 def test_a_failure_is_named_and_exits_with_1(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from audit.actors import Actor
 from audit.events import Reference
-from erasure import references
+from erasure import gate, references
 from erasure.exceptions import SubjectNotFound
 from erasure.export import Exported, export_subject
 from erasure.management.progress import show_progress
@@ -35,6 +35,8 @@ class Command(BaseCommand):
     def handle(
         self, *args: Any, subject: str, output: str | None, kind: str, json: bool, **options: Any
     ) -> None:
+        if reason := gate.look():
+            raise CommandError(reason)
         found = _find(subject, kind)
         path = Path(output or f"export-{references.spell(found)}.zip")
         exported = _export(found, path)

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from erasure import gate
 from erasure.exceptions import LedgerUnavailable
+from erasure.management.progress import show_progress
 from erasure.replay import ForeignLedger, NoLedgerConfigured, Replay, foresee, replay
 
 
@@ -72,12 +73,14 @@ class Command(BaseCommand):
         }
 
     def _replay(self, options: dict[str, Any]) -> dict[str, Any]:
-        done: Replay = replay(
-            clock=timezone.now,
-            from_start=options["all"],
-            puts_aside=options["put_aside"],
-            adopts=options["adopt"],
-        )
+        with show_progress() as on_progress:
+            done: Replay = replay(
+                clock=timezone.now,
+                from_start=options["all"],
+                puts_aside=options["put_aside"],
+                adopts=options["adopt"],
+                on_progress=on_progress,
+            )
         return {
             "executed": True,
             "erased": [
