@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 # PostgreSQL erases and counts in one statement; SQLite counts first.
 COUNTS = {
     account: {"postgresql": 9, "sqlite": 11},
-    v1_user: {"postgresql": 10, "sqlite": 10},
+    v1_user: {"postgresql": 11, "sqlite": 11},
     users: {"postgresql": 12, "sqlite": 14},
     logs: {"postgresql": 5, "sqlite": 5},
     organizations: {"postgresql": 15, "sqlite": 17},
