@@ -83,6 +83,7 @@ def record_many(
     in the caller's transaction. For work by set, where an instance for each event costs too much.
     """
     own = actor.organization_id
+    organizations = [it.organization_id or own for it in happenings]
     insert_columns(
         AuditEvent,
         {
@@ -93,7 +94,7 @@ def record_many(
             "actor_id": actor.id,
             "subject_kind": kind,
             "subject_id": [it.subject_id for it in happenings],
-            "organization_id": [it.organization_id or own for it in happenings],
+            "organization_id": organizations if any(organizations) else None,
             "credential_id": actor.credential_id,
             "channel": actor.channel,
             "request_id": actor.request_id,

@@ -30,7 +30,18 @@ from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.models.sql import DeleteQuery, InsertQuery, UpdateQuery
 from django.db.transaction import TransactionManagementError
 
-FIELDS: dict[type, Any] = {
+
+class IdsField:
+    """Prepares many UUIDs for the one parameter that ``Among`` takes."""
+
+    def get_db_prep_value(self, value: Any, connection: Any) -> Any:
+        if connection.vendor == "postgresql":
+            return as_array(value)
+        return json.dumps([it.hex for it in value])
+
+
+FIELDS: dict[Any, Any] = {
+    list[UUID]: IdsField(),
     UUID: models.UUIDField(),
     datetime: models.DateTimeField(),
     str: models.TextField(),
@@ -86,7 +97,10 @@ class Statement(ABC):
             return finish(cursor, text)
 
     def _compose(self) -> Text:
-        slots = [Slot(name, output_field=field) for name, field in self.arguments.items()]
+        slots = [
+            Slot(name, output_field=None if isinstance(field, IdsField) else field)
+            for name, field in self.arguments.items()
+        ]
         compiler = self.query(*slots).get_compiler(DEFAULT_DB_ALIAS)
         sql, parameters = compiler.as_sql()
         return Text(sql, parameters, compiler, compiler.query.select_for_update)
@@ -217,7 +231,21 @@ def insert_columns(model: type[models.Model], columns: Mapping[str, Any]) -> Non
 def as_array(values: Iterable[Any]) -> str:
     """Return values as the text of a PostgreSQL array: the driver's own way, by which each element
     is adapted for itself, costs a set of hundreds more than the statement does."""
-    return "{" + ",".join([_spell_element(it) for it in values]) + "}"
+    listed = list(values)
+    kinds = set(map(type, listed))
+    if kinds == {UUID}:
+        return "{" + ",".join([it.hex for it in listed]) + "}"
+    if kinds == {str}:
+        # No text in PostgreSQL holds a NUL, so one may stand between two.
+        escaped = "\0".join(listed).replace("\\", "\\\\").replace('"', '\\"')
+        return '{"' + escaped.replace("\0", '","') + '"}'
+    return "{" + ",".join([_spell_element(it) for it in listed]) + "}"
+
+
+def _spell_element(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    return value.hex if isinstance(value, UUID) else as_array([str(value)])[1:-1]
 
 
 class Among(models.Lookup):
@@ -230,24 +258,18 @@ class Among(models.Lookup):
     prepare_rhs = False
 
     def __init__(self, field: Any, ids: Any) -> None:
-        super().__init__(models.F(field) if isinstance(field, str) else field, list(ids))
+        # A composed statement fills its slot with what IdsField makes of the ids.
+        given = ids if isinstance(ids, Slot) else list(ids)
+        super().__init__(models.F(field) if isinstance(field, str) else field, given)
 
     def as_sql(self, compiler: Any, connection: Any) -> Any:
         column, params = self.process_lhs(compiler, connection)
+        ids = self.rhs
+        if not isinstance(ids, Slot):
+            ids = FIELDS[list[UUID]].get_db_prep_value(ids, connection)
         if connection.vendor == "postgresql":
-            return f"{column} = ANY(%s::uuid[])", (*params, as_array(self.rhs))
-        listed = json.dumps([it.hex for it in self.rhs])
-        return f"{column} IN (SELECT value FROM json_each(%s))", (*params, listed)  # noqa: S608
-
-
-def _spell_element(value: Any) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, UUID):
-        return value.hex
-    text = str(value)
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+            return f"{column} = ANY(%s::uuid[])", (*params, ids)
+        return f"{column} IN (SELECT value FROM json_each(%s))", (*params, ids)  # noqa: S608
 
 
 def _spell(field: Any, values: Iterable[Any], connection: Any) -> list[Any]:

@@ -48,7 +48,7 @@ PEOPLE = """
 MANY = """
     CREATE TEMPORARY TABLE deeds AS
     SELECT c.n, c.id AS who, j, c.at + random() * interval '10000 seconds' AS at
-    FROM crowd AS c, generate_series(1, {each}) AS j;
+    FROM crowd AS c, generate_series(1, {each} - 1 + (c.n * 7919 + {each}) % {spread}) AS j;
     INSERT INTO {into} SELECT {columns} FROM deeds ORDER BY at;
     DROP TABLE deeds
 """
@@ -127,7 +127,14 @@ def build(url: str, *, users: int, bystanders: int) -> None:
         for text in (KEY, PEOPLE.format(**numbers)):
             connection.execute(text.encode())
         for each, into, columns in DEEDS:
-            filled = MANY.format(each=each, into=into, columns=columns.format(**numbers))
+            # From one less to one more than the usual number, so that people differ.
+            spread = 3 if each > 1 else 1
+            filled = MANY.format(
+                each=each + (spread == 1),
+                spread=spread,
+                into=into,
+                columns=columns.format(**numbers),
+            )
             connection.execute(filled.encode())
         connection.execute(EVENTS.format(**numbers).encode())
         connection.execute(LEAVING.format(**numbers).encode())

@@ -27,10 +27,11 @@ from erasure.exceptions import Paused, SubjectNotFound
 from erasure.executor import add_counts, finish_erasure
 from erasure.files import note_files
 from erasure.holds import forbid_held
+from erasure.locking import bound_statements, can_suspend, lock_free
 from erasure.models import DeletionRequest
 from erasure.pacing import Pace
 from erasure.planner import make_plan
-from erasure.sets import LARGE, Candidate, bound_statements, lock_free
+from erasure.sets import LARGE, Candidate
 from erasure.subjects import get_kind, lock_subject
 
 logger = logging.getLogger("sexton.erasure")
@@ -43,6 +44,10 @@ PIECE = 2_000
 
 class BudgetSpent(Exception):
     """The run may remove no more rows; the rest of the subject waits for the next one."""
+
+
+class StillAlive(Exception):
+    """The subject is not soft deleted. Unattended work does not erase what is in use."""
 
 
 @dataclass
@@ -89,6 +94,7 @@ def erase_claimed(
     rows = sum(request.counts.values())
     started = perf_counter()
     with piece(request, clock=clock) as (instance, mine):
+        forbid_alive(mine, instance)
         forbid_blocked(mine.subject)
         done = finish_erasure(mine, instance, actor=actor, now=clock())
         more = sum(done.counts.values()) - rows
@@ -97,6 +103,14 @@ def erase_claimed(
     budget.spend(more)
     budget.longest = max(budget.longest, perf_counter() - started)
     return done
+
+
+def forbid_alive(request: DeletionRequest, instance: Any | None) -> None:
+    """Raise StillAlive for a subject that is in use although its deletion is due: somebody brought
+    it back by hand, past the restore that would have cancelled the deletion."""
+    kind = get_kind(request.subject_kind)
+    if instance is not None and can_suspend(kind) and not kind.is_suspended(instance):
+        raise StillAlive(request.subject_id)
 
 
 def is_large(subject: Any) -> bool:
@@ -157,6 +171,7 @@ def _remove_some(request: DeletionRequest, closure: Closure, size: int, clock: C
     now = clock()
     with piece(request, clock=clock, is_bounded=True) as (instance, mine):
         if not mine.cursor:
+            forbid_alive(mine, instance)
             forbid_blocked(mine.subject)
             intend_one(mine, instance, now=now, is_last=False)
             # A file stays for as long as some row names it, so all may be noted now.

@@ -4,15 +4,17 @@ A pause stops what runs by itself: the purge, the sweep, workers. It stands unti
 it, and every set of a purge looks again, so that a run stops between two transactions.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
 from audit.actors import Actor
 from audit.events import Reference, record
+from audit.statements import select
 from erasure.engines import wake_purge
 from erasure.exceptions import Paused
 from erasure.models import DeletionRequest, Pause
@@ -83,7 +85,8 @@ def standing_pause(subject: Reference | None = None) -> Pause | None:
     if subject is None:
         return None
     for pause in pauses:
-        if _read([pause], {subject.id}).stop(subject.id, _organization_of(subject)):
+        mine = [(pause.organization_id, pause.reason)]
+        if _read(mine, {subject.id}).stop(subject.id, _organization_of(subject)):
             return pause
     return None
 
@@ -97,14 +100,19 @@ def forbid_paused() -> None:
 def read_brakes(ids: Collection[UUID]) -> Brakes:
     """Return the pauses that stand now, as far as they concern these subjects: one query while
     none stands."""
-    return _read(list(Pause.objects.standing()), ids)
+    return _read(_standing.all(), ids)
 
 
-def _read(pauses: list[Pause], ids: Collection[UUID]) -> Brakes:
-    for pause in pauses:
-        if pause.organization_id is None:
-            return Brakes(reason=pause.reason, is_global=True)
-    organizations = frozenset(pause.organization_id for pause in pauses if pause.organization_id)
+@select
+def _standing() -> Any:
+    return Pause.objects.standing().order_by("placed_at").values_list("organization_id", "reason")
+
+
+def _read(pauses: Sequence[tuple[UUID | None, str]], ids: Collection[UUID]) -> Brakes:
+    for organization_id, reason in pauses:
+        if organization_id is None:
+            return Brakes(reason=reason, is_global=True)
+    organizations = frozenset(pk for pk, _ in pauses if pk is not None)
     if not organizations:
         return Brakes()
     held = set(organizations)

@@ -11,6 +11,7 @@ from erasure.dialects import Dialect, Sql, Subjects
 from erasure.graph import Edge, Model, Touched
 from erasure.policies import Anonymise
 from erasure.running import join, run, with_
+from erasure.tally import Tally
 
 if TYPE_CHECKING:
     from erasure.closure import Closure, Step
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 BySubject = dict["Step", dict[UUID, int]]
 
 
-def carry_out(closure: "Closure", steps: Sequence["Step"], subjects: Subjects) -> BySubject:
+def carry_out(closure: "Closure", steps: Sequence["Step"], subjects: Subjects) -> Tally:
     """Do some steps, in their order, and return how many rows each took of each subject."""
     lock_parents(closure, subjects)
     if subjects.dialect.can_count_what_it_changes:
         return _in_one_statement(closure, steps, subjects)
-    return _counted_before(closure, steps, subjects)
+    return closure.tally(_counted_before(closure, steps, subjects))
 
 
 def lock_parents(closure: "Closure", subjects: Subjects) -> None:
@@ -47,27 +48,35 @@ def lock_parents(closure: "Closure", subjects: Subjects) -> None:
         run(closure.remembered(("lock", model), compose), subjects)
 
 
-def _in_one_statement(closure: "Closure", steps: Sequence["Step"], subjects: Subjects) -> BySubject:
+def _in_one_statement(closure: "Closure", steps: Sequence["Step"], subjects: Subjects) -> Tally:
     """Send one statement for as many steps as possible, each counting what it changes. All parts
     of it see the rows as they were when it began, and the cascades come after all of them."""
-    done: BySubject = {}
+    tally = Tally()
     for together in _batches(steps):
 
         def compose(together: Sequence["Step"] = together) -> Sql:
-            composer, changes, results = closure.composer(subjects), [], []
-            for step in together:
-                change = _change(closure, composer, step)
-                name = f"done_{step.number}"
-                changes.append(Sql(f"{name} AS ({change.text})", change.params))
-                counted = f"SELECT {step.number}, subject, COUNT(*) FROM {name} GROUP BY subject"
-                results.append(Sql(counted))
-            ctes = [*closure.needed(composer, together), *changes]
-            return with_(ctes, join(" UNION ALL ", results))
+            return _compose(closure, together, subjects)
 
         name = ("change", *(step.number for step in together))
-        rows = run(closure.remembered(name, compose), subjects)
-        done.update(closure.by_subject(together, rows, subjects))
-    return done
+        for subject, text in run(closure.remembered(name, compose), subjects):
+            tally.add_read(subjects.name(subject), closure.read(text))
+    return tally
+
+
+def _compose(closure: "Closure", steps: Sequence["Step"], subjects: Subjects) -> Sql:
+    """Return a statement that yields a row for each subject: its key, and ``step rows,step rows``.
+    A row for each step of each subject would cost this side more than the database."""
+    composer, changes, results = closure.composer(subjects), [], []
+    for step in steps:
+        change = _change(closure, composer, step)
+        name = f"done_{step.number}"
+        changes.append(Sql(f"{name} AS ({change.text})", change.params))
+        counted = f"SELECT {step.number} AS step, subject, COUNT(*) AS n FROM {name}"
+        results.append(Sql(f"{counted} GROUP BY subject"))
+    union = join(" UNION ALL ", results)
+    told = f"SELECT subject, string_agg(step || ' ' || n, ',') FROM ({union.text}) AS done"
+    ctes = [*closure.needed(composer, steps), *changes]
+    return with_(ctes, Sql(f"{told} GROUP BY subject", union.params))
 
 
 def _counted_before(closure: "Closure", steps: Sequence["Step"], subjects: Subjects) -> BySubject:

@@ -6,7 +6,7 @@ receipt is signed and the request closed in the transaction that removed the row
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -26,6 +26,9 @@ from erasure.requests import LeaseLost, complete
 from erasure.subjects import get_kind
 
 STATE = DeletionRequest.State
+
+PLACE = ("id", "generation")
+"""What says which row is meant, and is not changed."""
 
 
 class Due(NamedTuple):
@@ -122,110 +125,122 @@ def close_one(
     return Erasure(request.subject, request.pk, request.counts)
 
 
-def sign_set(
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A set's requests as they are written when it is done: columns in the order of ``dues``."""
+
+    kind: str
+    dues: Sequence[Due]
+    counts: Sequence[dict[str, int]]
+    texts: Sequence[str]
+    told: Sequence[str]
+    signatures: Sequence[str]
+    statement: str
+    happenings: Sequence[Happening]
+
+
+def prepare_closing(
     kind: str,
     dues: Sequence[Due],
     counts: Mapping[UUID, dict[str, int]],
     told: Mapping[UUID, Sequence[str]],
     *,
     now: datetime,
-) -> list[tuple[bytes, str]]:
-    """Sign the receipts of a set that is about to be closed. Takes no time of the database."""
-    return receipts.sign_many(
+) -> Closing:
+    """Sign the receipts of a set and spell what is to be written. Asks nothing of the database: the
+    run has written the receipts' wording down before its first set."""
+    counted = [counts[it.subject_id] for it in dues]
+    signed = receipts.sign_many(
         [
             receipts.Finished(
-                id=it.id,
-                subject_kind=kind,
-                subject_id=it.subject_id,
-                generation=it.generation,
-                channel=it.channel,
-                requested_by_kind=it.requested_by_kind,
-                requested_at=it.requested_at,
-                finished_at=now,
-                counts=counts[it.subject_id],
-                told=told.get(it.subject_id, ()),
+                it.id,
+                kind,
+                it.subject_id,
+                it.generation,
+                it.channel,
+                it.requested_by_kind,
+                it.requested_at,
+                now,
+                rows,
+                told.get(it.subject_id, ()) if told else (),
             )
-            for it in dues
-        ]
+            for it, rows in zip(dues, counted, strict=True)
+        ],
+        is_kept=True,
+    )
+    # Labels of models and whole numbers: written out, since a set has hundreds of them.
+    texts = [
+        "{" + ",".join([f'"{label}":{n}' for label, n in rows.items()]) + "}" for rows in counted
+    ]
+    return Closing(
+        kind=kind,
+        dues=dues,
+        counts=counted,
+        texts=texts,
+        told=[json.dumps(list(told.get(it.subject_id, ()))) for it in dues] if told else [],
+        signatures=[signature.hex() for signature, _ in signed],
+        statement=signed[0][1],
+        happenings=[
+            Happening(
+                it.subject_id, it.organization_id, f'{{"deletion":"{it.id}","removed":{text}}}'
+            )
+            for it, text in zip(dues, texts, strict=True)
+        ],
     )
 
 
-def close_set(
-    kind: str,
-    dues: Sequence[Due],
-    counts: Mapping[UUID, dict[str, int]],
-    told: Mapping[UUID, Sequence[str]],
-    signed: Sequence[tuple[bytes, str]],
-    *,
-    actor: Actor,
-    now: datetime,
-) -> list[Erasure]:
+def close_set(closing: Closing, *, actor: Actor, now: datetime) -> list[Erasure]:
     """Close the requests of a set with one guarded UPDATE, and write their events.
 
     Raises LeaseLost when one of them is no longer what was read: then nothing of the set may stay.
     """
-    texts = [json.dumps(counts[it.subject_id], separators=(",", ":")) for it in dues]
-    tellings = [json.dumps(list(told.get(it.subject_id, ()))) for it in dues]
-    if _close(dues, texts, tellings, signed, now) != len(dues):
+    kind, dues = closing.kind, closing.dues
+    if _close(closing, now) != len(dues):
         raise LeaseLost(kind)
-    happenings = [
-        Happening(it.subject_id, it.organization_id, f'{{"deletion":"{it.id}","removed":{text}}}')
-        for it, text in zip(dues, texts, strict=True)
+    record_many(f"{kind}.erased", actor=actor, kind=kind, now=now, happenings=closing.happenings)
+    return [
+        Erasure(Reference(kind, it.subject_id), it.id, rows)
+        for it, rows in zip(dues, closing.counts, strict=True)
     ]
-    record_many(f"{kind}.erased", actor=actor, kind=kind, now=now, happenings=happenings)
-    return [Erasure(Reference(kind, it.subject_id), it.id, counts[it.subject_id]) for it in dues]
 
 
-def _close(
-    dues: Sequence[Due],
-    texts: Sequence[str],
-    tellings: Sequence[str],
-    signed: Iterable[tuple[bytes, str]],
-    now: datetime,
-) -> int:
+def _close(closing: Closing, now: datetime) -> int:
     """State and generation are checked by the UPDATE itself, for rows were read, not locked: the
     subjects' locks keep everybody else away, and this is the guard should somebody forget them."""
     same = (
         "state = %s, finished_at = %s, attempts = attempts + 1, last_error = '', retry_at = NULL, "
-        "lease_until = NULL, lease_token = NULL, before = %s, cursor = %s"
+        "lease_until = NULL, lease_token = NULL, before = %s, cursor = %s, statement = %s"
     )
-    values = [STATE.COMPLETED.value, _prepare("finished_at", now), "{}", "{}"]
-    guard = "generation = {} AND state = 'scheduled'"
+    values = [STATE.COMPLETED.value, _prepare("finished_at", now), "{}", "{}", closing.statement]
+    columns: dict[str, Sequence[Any]] = {
+        "counts": closing.texts,
+        "signature": closing.signatures,
+        **({"told": closing.told} if closing.told else {}),
+        "id": [it.id for it in closing.dues],
+        "generation": [it.generation for it in closing.dues],
+    }
     table = DeletionRequest._meta.db_table
-    rows = [
-        (it.id, it.generation, text, told, signature, statement)
-        for it, text, told, (signature, statement) in zip(
-            dues, texts, tellings, signed, strict=True
-        )
-    ]
-    ids, generations, counts, told, signatures, statements = zip(*rows, strict=True)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
+            types = {"counts": "jsonb", "told": "jsonb", "id": "uuid", "generation": "int"}
+            spelled = {name: f"u.{name}::{kind}" for name, kind in types.items()}
+            spelled["signature"] = "decode(u.signature, 'hex')"
+            new = "".join(f", {name} = {spelled[name]}" for name in columns if name not in PLACE)
+            arrays = ", ".join("%s::text[]" for _ in columns)
             cursor.execute(
-                f"UPDATE {table} AS r SET {same}, counts = u.counts::jsonb, "  # noqa: S608
-                "told = u.told::jsonb, signature = u.signature::bytea, "
-                "statement = u.statement FROM unnest("
-                "%s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[]"
-                ") AS u(id, generation, counts, told, signature, statement) "
-                f"WHERE r.id = u.id AND r.{guard.format('u.generation')}",
-                [
-                    *values,
-                    as_array(ids),
-                    as_array(generations),
-                    as_array(counts),
-                    as_array(told),
-                    as_array("\\x" + one.hex() for one in signatures),
-                    as_array(statements),
-                ],
+                f"UPDATE {table} AS r SET {same}{new} "  # noqa: S608
+                f"FROM unnest({arrays}) AS u({', '.join(columns)}) WHERE r.id = {spelled['id']} "
+                f"AND r.generation = {spelled['generation']} AND r.state = 'scheduled'",
+                [*values, *(as_array(column) for column in columns.values())],
             )
             return int(cursor.rowcount)
+        new = "".join(f", {name} = %s" for name in columns if name not in PLACE)
+        columns["signature"] = [bytes.fromhex(one) for one in closing.signatures]
+        columns["id"] = [_prepare("id", one) for one in columns["id"]]
         cursor.executemany(
-            f"UPDATE {table} SET {same}, counts = %s, told = %s, signature = %s, statement = %s "  # noqa: S608
-            f"WHERE id = %s AND {guard.format('%s')}",
-            [
-                (*values, text, told, signature, statement, _prepare("id", pk), generation)
-                for pk, generation, text, told, signature, statement in rows
-            ],
+            f"UPDATE {table} SET {same}{new} "  # noqa: S608
+            "WHERE id = %s AND generation = %s AND state = 'scheduled'",
+            [(*values, *row) for row in zip(*columns.values(), strict=True)],
         )
         return int(cursor.rowcount)
 

@@ -10,7 +10,7 @@ that statement itself, for each subject of the set.
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from erasure.graph import Declared, Graph, Model, Touched, draw_graph
 from erasure.policies import Anonymise, Detach, Fate, Keep, declared
 from erasure.running import fill, join, run, with_
 from erasure.subjects import SubjectKind, get_kind
-from erasure.tally import Tally
+from erasure.tally import Counts, Read, Tally
 
 Composed = TypeVar("Composed")
 
@@ -39,7 +39,7 @@ class Step:
     model: Model
     touched: Touched | None = None
 
-    @property
+    @cached_property
     def label(self) -> str:
         return self.model._meta.label
 
@@ -52,7 +52,7 @@ class Step:
     def fate(self) -> Fate:
         return self.touched.fate if self.touched else policies.DELETE
 
-    @property
+    @cached_property
     def outcome(self) -> str:
         """The part of a tally that the step's rows belong to."""
         outcomes = {Detach: "detached", Anonymise: "anonymised", Keep: "kept"}
@@ -65,7 +65,8 @@ class Step:
     def carry_out(self, ids: Sequence[UUID]) -> dict[UUID, int]:
         """Do it, and return how many rows there were for each subject. Models that refer to each
         other in a circle go together only: by ``Closure.carry_out``."""
-        return self.closure.carry_out_steps([self], ids).get(self, {})
+        done = getattr(self.closure.carry_out_steps([self], ids), self.outcome)
+        return {pk: sum(counts.values()) for pk, counts in done.items()}
 
     def rows(self, ids: Sequence[UUID]) -> "models.QuerySet[Any]":
         """Return the rows that the step is about, as a queryset."""
@@ -92,12 +93,15 @@ class Closure:
             if isinstance(one.fate, Keep)
         ]
         self._texts: dict[tuple[Any, ...], Any] = {}
+        self.read: Callable[[str], Read] = lru_cache(4_096)(self._parse)
+        """What ``step rows,step rows`` of one subject says; the same few texts come again and
+        again."""
 
     # --- what to do with a set of subjects ------------------------------------------------------
 
     def count(self, ids: Sequence[UUID]) -> Tally:
         """Return what an erasure of these subjects would do, in one query. Reads only."""
-        return self._tally(self.count_steps(self.steps, ids))
+        return self.tally(self.count_steps(self.steps, ids))
 
     def carry_out(self, ids: Sequence[UUID], *, spare: Collection[str] = ()) -> Tally:
         """Erase these subjects, their own rows last, in the caller's transaction, and return what
@@ -107,7 +111,7 @@ class Closure:
         A crash before the commit leaves everything as it was.
         """
         steps = [step for step in self.steps if step.label not in spare]
-        return self._tally(self.carry_out_steps(steps, ids))
+        return self.carry_out_steps(steps, ids)
 
     def carry_out_some(
         self,
@@ -154,11 +158,9 @@ class Closure:
         whole = self.remembered(("count", *(step.number for step in steps)), compose)
         return self.by_subject(steps, run(whole, subjects), subjects)
 
-    def carry_out_steps(
-        self, steps: Sequence[Step], ids: Sequence[UUID]
-    ) -> dict[Step, dict[UUID, int]]:
+    def carry_out_steps(self, steps: Sequence[Step], ids: Sequence[UUID]) -> Tally:
         if not ids or not steps:
-            return {}
+            return Tally()
         return carrying.carry_out(self, steps, self.subjects(ids))
 
     # --- pieces that statements are made of -----------------------------------------------------
@@ -227,10 +229,10 @@ class Closure:
     ) -> dict[Step, dict[UUID, int]]:
         """Sort rows of step number, subject's key and count."""
         known = {step.number: step for step in steps}
-        found: dict[Step, dict[UUID, int]] = {}
+        found: dict[int, dict[UUID, int]] = {number: {} for number in known}
         for number, key, count in rows:
-            found.setdefault(known[number], {})[subjects.by_key[key]] = count
-        return found
+            found[number][subjects.name(key)] = count
+        return {known[number]: counts for number, counts in found.items() if counts}
 
     @cached_property
     def _asks_for_instances(self) -> bool:
@@ -242,11 +244,19 @@ class Closure:
         keys = [self.kind.pk_of(one) for one in subjects.ids]
         return list(self.graph.root._base_manager.filter(pk__in=keys).order_by("pk"))
 
-    def _tally(self, counted: dict[Step, dict[UUID, int]]) -> Tally:
+    def _parse(self, text: str) -> Read:
+        pairs = [part.split() for part in text.split(",")]
+        known = [(self.steps[int(number)], int(rows)) for number, rows in pairs]
+        found: dict[str, Counts] = {}
+        for step, rows in sorted(known, key=lambda one: one[0].rank):
+            counts = found.setdefault(step.outcome, {})
+            counts[step.label] = counts.get(step.label, 0) + rows
+        return tuple(found.items())
+
+    def tally(self, counted: dict[Step, dict[UUID, int]]) -> Tally:
         tally = Tally()
         for step, counts in sorted(counted.items(), key=lambda one: one[0].rank):
-            for subject, rows in counts.items():
-                tally.add(step, subject, rows)
+            tally.add_many(step, counts)
         return tally
 
 

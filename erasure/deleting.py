@@ -26,7 +26,7 @@ from erasure.exceptions import (
 )
 from erasure.models import DeletionRequest
 from erasure.rights import require_staff, right_to_erase, right_to_restore
-from erasure.subjects import get_kind, lock_order, lock_subject, lock_subjects
+from erasure.subjects import SubjectKind, get_kind, lock_order, lock_subject, lock_subjects
 
 Locked = dict[Reference, Any]
 """Rows whose locks this transaction holds, by subject."""
@@ -99,6 +99,7 @@ def suspend_locked(
     subject: Reference,
     locked: Mapping[Reference, Any],
     now: datetime,
+    due_at: datetime | None = None,
     organization_id: UUID | None = None,
     cause_id: UUID | None = None,
     planned: Mapping[str, Any] | None = None,
@@ -107,18 +108,19 @@ def suspend_locked(
 ) -> DeletionRequest:
     """Soft delete a locked subject and its locked companions in the caller's transaction.
 
-    The guards are the caller's affair. Companions that are on their way out already keep the
-    deletion that they have. Raises DeletionInProgress.
+    The erasure is due when the grace period ends, unless ``due_at`` says otherwise. The guards are
+    the caller's affair. Companions that are on their way out already keep the deletion that they
+    have, and a kind that knows no soft delete is only scheduled. Raises DeletionInProgress.
     """
     kind = get_kind(subject.kind)
     instance = locked[subject]
-    known = kind.is_suspended(instance)
+    stays = kind.is_suspended(instance) or type(kind).suspend is SubjectKind.suspend
     request = requests.schedule(
         actor=actor,
         subject=subject,
-        due_at=now + settings.GRACE_PERIOD,
+        due_at=due_at or now + settings.GRACE_PERIOD,
         now=now,
-        before={} if known else kind.suspend(instance, actor=actor, now=now),
+        before={} if stays else kind.suspend(instance, actor=actor, now=now),
         organization_id=organization_id,
         cause_id=cause_id,
         planned=planned,

@@ -9,6 +9,8 @@ from uuid import UUID
 
 from django.db import models
 
+from audit.statements import as_array
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -124,7 +126,7 @@ class PostgreSQL(Dialect):
         return f"SELECT DISTINCT ON (pk) {listed} FROM ({union}) AS ways ORDER BY pk, subject"
 
     def fill(self, slot: Slot, subjects: "Subjects") -> Any:
-        return subjects.keys if slot is KEYS else subjects.forms(slot.field)
+        return subjects.array if slot is KEYS else as_array(subjects.forms(slot.field))
 
     def _type(self, field: Any) -> str:
         found = str(field.rel_db_type(self.connection))
@@ -175,12 +177,29 @@ class Subjects:
 
     @cached_property
     def keys(self) -> list[Any]:
+        if self._are_plain:
+            return self.ids
         return [self._spell(self.dialect.key, self.kind.pk_of(one)) for one in self.ids]
+
+    @cached_property
+    def _are_plain(self) -> bool:
+        """Whether the database takes and gives the ids themselves."""
+        return bool(self.kind.has_uuids and self.dialect.connection.features.has_native_uuid_field)
+
+    @cached_property
+    def array(self) -> str:
+        """The keys as one text: a set's statement names them a dozen times."""
+        return as_array(self.keys)
 
     @cached_property
     def by_key(self) -> dict[Any, UUID]:
         """The subjects' ids by what the database returns for their keys."""
         return dict(zip(self.keys, self.ids, strict=True))
+
+    def name(self, key: Any) -> UUID:
+        """Return the id of the subject whose key the database returned."""
+        found: UUID = key if self._are_plain else self.by_key[key]
+        return found
 
     def forms(self, field: Any) -> list[Any]:
         """Return how a column spells each subject; without one, the ids in plain text."""
@@ -188,6 +207,8 @@ class Subjects:
             return [str(one) for one in self.ids]
         field = plain_field(field)
         if isinstance(field, models.UUIDField):
+            if self._are_plain:
+                return self.ids
             return [self._spell(field, one) for one in self.ids]
         keys = [self.kind.pk_of(one) for one in self.ids]
         if isinstance(field, models.CharField | models.TextField):

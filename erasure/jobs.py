@@ -4,18 +4,18 @@ Processes and no threads, since half of the work is this side of the database. T
 what is due, so no two of them want the same rows; limits and brakes are the parent's affair.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
+from os import environ
 from typing import Any
 
-import django
 from django.db import connections
 from django.utils import timezone
 
 from audit.actors import Actor
 from erasure.alone import Budget, Clock
+from erasure.hands import start
 from erasure.sets import Candidate, Outcome
 from erasure.working import work_off
 
@@ -37,8 +37,11 @@ class Crew:
             self.pool = ProcessPoolExecutor(
                 self.jobs,
                 mp_context=get_context("spawn"),
-                initializer=_start,
-                initargs=(dict(connections["default"].settings_dict),),
+                initializer=start,
+                initargs=(
+                    environ["DJANGO_SETTINGS_MODULE"],
+                    dict(connections["default"].settings_dict),
+                ),
             )
         return self
 
@@ -65,13 +68,6 @@ class Crew:
         done, self.running = wait(self.running, return_when=when)
         for future in done:
             yield future.result()
-
-
-def _start(database: dict[str, Any]) -> None:
-    """Make a new process ready: it uses the database that its parent uses."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    django.setup()
-    connections.settings["default"] = database
 
 
 def _work(candidates: list[Candidate], actor: Actor) -> Outcome:

@@ -105,10 +105,14 @@ def born_text(born: datetime | None) -> str:
 def write_lines(entries: Iterable[Entry], state: State | None = None) -> str:
     """Return entries as lines, each with its checksum."""
     lines = []
+    moments: dict[datetime, str] = {}
     for entry_id, at, kind, subject, born, deletion, generation, own_state in entries:
+        # The entries of a set share their moment.
+        if (moment := moments.get(at)) is None:
+            moment = moments[at] = at.astimezone(UTC).isoformat()
         body = (
             f'{{"state":"{state or own_state}","id":"{entry_id}",'
-            f'"at":"{at.astimezone(UTC).isoformat()}","kind":{quote(kind)},"subject":"{subject}",'
+            f'"at":"{moment}","kind":{quote(kind)},"subject":"{subject}",'
             f'"born":{quote(born)},"deletion":"{deletion}","generation":{generation}'
         )
         lines.append(f'{body},"sum":"{checksum(body)}"}}\n')

@@ -6,6 +6,7 @@ keeps the others waiting. Pauses, limits and the number of failures are looked a
 transactions.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,19 +17,23 @@ from django.conf import settings
 from django.db import connection
 
 from audit.actors import Actor
-from erasure import gate
+from erasure import gate, receipts
 from erasure.alone import Budget, Clock
-from erasure.brakes import standing_pause
 from erasure.closing import Erasure
+from erasure.exceptions import LedgerUnavailable
 from erasure.jobs import Crew
+from erasure.ledger import open_ledger
 from erasure.models import DeletionRequest
 from erasure.pacing import Pace
 from erasure.sets import Candidate, Outcome
 from erasure.subjects import lock_order
-from erasure.working import NO_ROWS
+from erasure.working import NO_LEDGER, NO_ROWS
 
 CANARY = 10
 """Subjects of the first set. If most of them fail, the run ends before it does more damage."""
+
+PAGE = 1_000
+"""Due requests that are read at a time."""
 
 FEW = 3
 """So many failures are no reason to stop, whatever their share."""
@@ -86,6 +91,11 @@ def purge_due(
     if reason := gate.look():
         return PurgeReport(stopped=reason)
     budget = Budget(max_rows)
+    try:
+        # Receipts name the ledger and their wording, so both are there before the first set.
+        open_ledger().create()
+    except LedgerUnavailable:
+        return PurgeReport(stopped=NO_LEDGER)
     many = _count_jobs(jobs) if max_rows is None else 1
     with Crew(many, actor=actor, clock=clock, budget=budget) as crew:
         run = Run(crew, clock, limit, budget, on_progress or _say_nothing, before, only)
@@ -111,7 +121,8 @@ def find_due(now: datetime, before: datetime | None, only: str | None) -> Any:
 
 @dataclass
 class Run:
-    """One purge under way."""
+    """One purge under way. What is due is read by the thousand and worked off by the set; whatever
+    has changed meanwhile is seen under the locks of the set."""
 
     crew: Crew
     clock: Clock
@@ -123,34 +134,49 @@ class Run:
     report: PurgeReport = field(default_factory=PurgeReport)
     pace: Pace = field(default_factory=Pace)
     tried: int = 0
+    worded: set[str] = field(default_factory=set)
 
     def work_through(self, *, canary: bool) -> None:
-        """Take page after page until nothing is due or something ends the run."""
-        size = CANARY if canary else None
+        """Take set after set until nothing is due or something ends the run."""
         for is_retry in (False, True):
+            waiting = deque[Candidate]()
             place: Candidate | None = None
-            while not self._must_stop() and (page := self._next(place, size, is_retry)):
-                place = page[-1]
-                self.tried += len(page)
+            while not self._must_stop():
+                if not waiting:
+                    waiting.extend(self._read(place, is_retry))
+                    if not waiting:
+                        break
+                    place = waiting[-1]
+                size = min(CANARY if canary else self.pace.size, self._left(), len(waiting))
+                page = [waiting.popleft() for _ in range(size)]
+                self.tried += size
+                self._keep_wordings({it.kind for it in page})
                 for outcome in self.crew.work(_by_kind(page)):
                     self._take_in(outcome)
-                if size:
+                if canary:
                     # The first set is looked at before there is a second one.
-                    for outcome in self.crew.wait():
-                        self._take_in(outcome)
-                size = None
-            for outcome in self.crew.wait():
-                self._take_in(outcome)
+                    self._wait()
+                    canary = False
+            self._wait()
 
-    def _next(self, place: Candidate | None, size: int | None, is_retry: bool) -> list[Candidate]:
-        size = min(size or self.pace.size, self._left())
-        now = self.clock()
-        rows = find_due(now, self.before, self.only)
+    def _keep_wordings(self, kinds: set[str]) -> None:
+        """Write down what receipts of these kinds say, once for all sets of the run."""
+        if new := kinds - self.worded:
+            receipts.keep_wordings(sorted(new))
+            self.worded |= new
+
+    def _wait(self) -> None:
+        for outcome in self.crew.wait():
+            self._take_in(outcome)
+
+    def _read(self, place: Candidate | None, is_retry: bool) -> list[Candidate]:
+        rows = find_due(self.clock(), self.before, self.only)
         failed = DeletionRequest.State.FAILED
         rows = rows.filter(state=failed) if is_retry else rows.exclude(state=failed)
         if place is not None:
             rows = rows.after(place.due_at, place.id)
         columns = ("due_at", "pk", "subject_kind", "subject_id", "state")
+        size = PAGE if self.limit is None else min(PAGE, self.limit - self.tried)
         return [Candidate(*row) for row in rows.values_list(*columns)[:size]]
 
     def _left(self) -> int:
@@ -167,8 +193,6 @@ class Run:
             return True
         if self.budget.left is not None and self.budget.left <= 0:
             report.stopped = NO_ROWS
-        elif (pause := standing_pause()) is not None:
-            report.stopped = f"paused: {pause.reason}"
         elif len(report.failed) > FEW and len(report.failed) * 2 > self.tried:
             report.stopped = "too many failures"
         return bool(report.stopped)

@@ -110,15 +110,17 @@ def verify(jws: str, keys: Iterable[signing.Jwk]) -> dict[str, Any]:
     return claims
 
 
-def sign_many(requests: Sequence[Signable]) -> list[tuple[bytes, str]]:
+def sign_many(requests: Sequence[Signable], *, is_kept: bool = False) -> list[tuple[bytes, str]]:
     """Sign the receipts of requests that complete in the caller's transaction.
 
     Returns signature and statement's digest of each, in order. One INSERT, which writes wordings
-    that are new and leaves the others alone; nothing is asked for each request.
+    that are new and leaves the others alone, unless ``is_kept`` says that ``keep_wordings`` has
+    done so before; nothing is asked for each request.
     """
     key = signing.signing_key()
     wordings = {kind: _present_wording(kind) for kind in {one.subject_kind for one in requests}}
-    _keep_statements(wordings.values())
+    if not is_kept:
+        _keep_statements(wordings.values())
     sign = key.private.sign
     signed = []
     for request in requests:
@@ -126,6 +128,11 @@ def sign_many(requests: Sequence[Signable]) -> list[tuple[bytes, str]]:
         text = _write_payload(request, wording)
         signed.append((sign(_signing_input(wording, text)), wording.digest))
     return signed
+
+
+def keep_wordings(kinds: Iterable[str]) -> None:
+    """Write down what receipts of some kinds say now, once for many sets that are to be signed."""
+    _keep_statements([_present_wording(kind) for kind in kinds])
 
 
 def sign_again(request: DeletionRequest) -> None:

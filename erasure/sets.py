@@ -17,15 +17,14 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from audit.actors import Actor
-from audit.statements import Among
+from audit.statements import Among, select
 from erasure import notices
 from erasure.brakes import read_brakes
-from erasure.closing import Due, Erasure, close_set, intend_set, sign_set
+from erasure.closing import Due, Erasure, close_set, intend_set, prepare_closing
 from erasure.closure import Closure, Step, closure_of
 from erasure.files import note_files
-from erasure.holds import held_among
+from erasure.locking import Locked, can_suspend, lock_free
 from erasure.models import DeletionRequest
-from erasure.pacing import MOST
 from erasure.running import fill
 from erasure.subjects import SubjectKind, get_kind
 
@@ -101,13 +100,12 @@ def erase_set(
     kind = get_kind(candidates[0].kind)
     outcome = Outcome()
     with transaction.atomic(durable=True):
-        bound_statements()
         by_id = {it.subject_id: it for it in candidates}
-        born = lock_free(kind, list(by_id))
-        outcome.busy = _set_aside_missing(kind, by_id, born, outcome)
-        ready = _choose(kind, by_id, list(born), outcome, now)
+        locked = lock_free(kind, list(by_id), is_bounded=True)
+        outcome.busy = _set_aside_missing(kind, by_id, locked, outcome)
+        ready = _choose(kind, by_id, locked, outcome, now)
         if ready:
-            outcome.erased = _erase(kind, ready, born, actor=actor, now=now, budget=budget)
+            outcome.erased = _erase(kind, ready, locked, actor=actor, now=now, budget=budget)
     outcome.longest = time.perf_counter() - started
     outcome.measured = len(outcome.erased), outcome.longest
     return outcome
@@ -116,7 +114,7 @@ def erase_set(
 def _erase(
     kind: SubjectKind,
     ready: Sequence[Due],
-    born: Mapping[UUID, datetime | None],
+    locked: Mapping[UUID, Locked],
     *,
     actor: Actor,
     now: datetime,
@@ -125,77 +123,36 @@ def _erase(
     ids = [it.subject_id for it in ready]
     whom = notices.gather(kind.name, _instances(kind, ids)) if notices.sends_mail() else {}
     told = {pk: it.channels for pk, it in whom.items()}
-    intend_set(kind.name, ready, born, now=now)
+    intend_set(kind.name, ready, {pk: locked[pk].born for pk in ids}, now=now)
     note_files(kind.name, ids, now=now)
     closure = closure_of(kind.name)
-    if (last := _own_step(closure)) is None:
-        tally = closure.carry_out(ids)
-        counts = {pk: tally.removed.get(pk, {}) for pk in ids}
-        _check_size(counts, budget)
-        signed = sign_set(kind.name, ready, counts, told, now=now)
+    last = _own_step(closure)
+    tally = closure.carry_out(ids, spare=(last.label,) if last else ())
+    own = {last.label: 1} if last else {}
+    counts = {pk: {**own, **tally.removed.get(pk, {})} for pk in ids}
+    _check_size(counts, budget)
+    if last is None:
+        closing = prepare_closing(kind.name, ready, counts, told, now=now)
     else:
-        tally = closure.carry_out(ids, spare=(last.label,))
-        counts = {pk: {last.label: 1, **tally.removed.get(pk, {})} for pk in ids}
-        _check_size(counts, budget)
         # The cascades of the subjects' own rows find nothing, and look for it all the same for a
         # good part of the time; signing meanwhile needs the processor only.
         with _OwnRows(kind, closure, ids):
-            signed = sign_set(kind.name, ready, counts, told, now=now)
-    done = close_set(kind.name, ready, counts, told, signed, actor=actor, now=now)
+            closing = prepare_closing(kind.name, ready, counts, told, now=now)
+    done = close_set(closing, actor=actor, now=now)
     if whom:
         rows = DeletionRequest.objects.filter(pk__in=[it.id for it in ready])
         notices.tell_erased(list(rows), whom)
     return done
 
 
-def bound_statements() -> None:
-    """Let PostgreSQL cancel a statement that takes longer than others should wait. What it cancels
-    is tried again in smaller sets."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL statement_timeout = {int(MOST * 1000)}")
-
-
-def lock_free(kind: SubjectKind, ids: Sequence[UUID]) -> dict[UUID, datetime | None]:
-    """Lock the subjects' rows that nobody else holds, by key, and return when each was born."""
-    subjects = closure_of(kind.name).subjects(ids)
-    dialect = subjects.dialect
-    options: Any = kind.model._meta
-    key = dialect.column(kind.model, options.pk.column)
-    birth = "NULL"
-    if kind.born_field:
-        birth = dialect.column(kind.model, options.get_field(kind.born_field).column)
-    among = dialect.among(key)
-    table = dialect.quote(options.db_table)
-    text = f"SELECT {key}, {birth} FROM {table} WHERE {among.text} ORDER BY {key}"  # noqa: S608
-    if connection.features.has_select_for_update_skip_locked:
-        text += f" FOR UPDATE OF {table} SKIP LOCKED"
-    with connection.cursor() as cursor:
-        cursor.execute(text, fill(among.params, subjects))
-        rows = cursor.fetchall()
-    names = subjects.by_key
-    if rows and kind.born_field and isinstance(rows[0][1], str):
-        # SQLite keeps times as texts, which the field's own converters read.
-        field = options.get_field(kind.born_field)
-        reads = connection.ops.get_db_converters(field.get_col(table, field))
-        return {names[pk]: _convert(reads, at) for pk, at in rows}
-    return {names[pk]: at for pk, at in rows}
-
-
-def _convert(converters: Sequence[Any], value: Any) -> Any:
-    for convert in converters:
-        value = convert(value, None, connection)
-    return value
-
-
 def _set_aside_missing(
     kind: SubjectKind,
     by_id: Mapping[UUID, Candidate],
-    born: Mapping[UUID, Any],
+    locked: Mapping[UUID, Locked],
     outcome: Outcome,
 ) -> int:
     """Hand back the requests whose subjects are gone, and return how many rows others hold."""
-    missing = [pk for pk in by_id if pk not in born]
+    missing = [pk for pk in by_id if pk not in locked]
     if not missing:
         return 0
     keys = [kind.pk_of(pk) for pk in missing]
@@ -208,20 +165,33 @@ def _set_aside_missing(
 def _choose(
     kind: SubjectKind,
     by_id: Mapping[UUID, Candidate],
-    locked: Sequence[UUID],
+    locked: Mapping[UUID, Locked],
     outcome: Outcome,
     now: datetime,
 ) -> list[Due]:
-    """Read again, under the locks, what decides: holds, pauses, blockers, and the requests."""
+    """Read again, under the locks, what decides: pauses, companions, the requests, holds.
+
+    Who is soft deleted stands in nobody's way any more, so blockers are asked for only where there
+    is no soft delete. Who is not deleted although a deletion is due goes alone, where it is told.
+    """
     if not locked:
         return []
-    held = held_among(kind.name, locked)
-    brakes = read_brakes(locked)
-    kind.lock_family(locked)
-    involved = kind.companions(locked).keys() | kind.blockers(locked).keys()
+    ids = list(locked)
+    brakes = read_brakes(ids)
+    if brakes.is_global:
+        outcome.stopped = f"paused: {brakes.reason}"
+        return []
+    involved = set(kind.companions(ids))
+    if can_suspend(kind):
+        involved |= {pk for pk in ids if not locked[pk].is_suspended}
+    else:
+        kind.lock_family(ids)
+        involved |= kind.blockers(ids).keys()
     ready = []
-    for due in _read_due([by_id[pk].id for pk in locked], now):
-        if due.subject_id in held:
+    deletions = [by_id[pk].id for pk in ids]
+    for is_held, *columns in _read_due.all(ids=deletions, now=now):
+        due = Due(*columns)
+        if is_held:
             outcome.held += 1
         elif brakes.stop(due.subject_id, due.organization_id):
             outcome.paused += 1
@@ -232,12 +202,13 @@ def _choose(
     return ready
 
 
-def _read_due(ids: Sequence[UUID], now: datetime) -> list[Due]:
-    """Return those of the requests that are due still and that no erasure was tried for yet."""
-    rows = DeletionRequest.objects.filter(
+@select
+def _read_due(ids: list[UUID], now: datetime) -> Any:
+    """Those of the requests that are due still and that no erasure was tried for yet."""
+    rows = DeletionRequest.objects.with_hold().filter(
         Among("id", ids), state=DeletionRequest.State.SCHEDULED, due_at__lte=now
     )
-    return [Due(*row) for row in rows.order_by().values_list(*Due._fields)]
+    return rows.order_by().values_list("held", *Due._fields)
 
 
 def _own_step(closure: Closure) -> Step | None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -63,9 +63,14 @@ class SubjectKind:
     restore_permission: ClassVar[str] = ""
     erase_permission: ClassVar[str] = ""
 
-    @property
+    @cached_property
     def model(self) -> type[models.Model]:
         return apps.get_model(self.model_label)
+
+    @cached_property
+    def has_uuids(self) -> bool:
+        """Whether the rows' keys are the very ids that everything else names them by."""
+        return isinstance(self.model._meta.pk, models.UUIDField)
 
     def id_of(self, pk: Any) -> UUID:
         """Return a row's key as the id that requests, ledger and audit name it by.
@@ -76,9 +81,7 @@ class SubjectKind:
 
     def pk_of(self, subject_id: UUID) -> Any:
         """Return the key of the row that an id names: the inverse of ``id_of``."""
-        if isinstance(self.model._meta.pk, models.UUIDField):
-            return subject_id
-        return subject_id.int
+        return subject_id if self.has_uuids else subject_id.int
 
     def born(self, instance: Any) -> datetime | None:
         return getattr(instance, self.born_field) if self.born_field else None

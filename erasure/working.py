@@ -21,6 +21,7 @@ from erasure.alone import (
     piece,
     was_cancelled,
 )
+from erasure.deleting import suspend_locked
 from erasure.exceptions import LedgerUnavailable, Paused, UnderLegalHold
 from erasure.holds import held_among
 from erasure.models import DeletionRequest
@@ -184,14 +185,14 @@ def _hurry(
 def _ask(companion: Reference, cause: DeletionRequest, actor: Actor, now: datetime) -> UUID | None:
     """Write the request of a companion that has none; None when it is gone."""
     with transaction.atomic(durable=True):
-        if lock_subject(companion) is None:
+        if (row := lock_subject(companion)) is None:
             return None
-        request = requests.schedule(
+        request = suspend_locked(
             actor=actor,
             subject=companion,
-            due_at=now,
+            locked={companion: row},
             now=now,
-            before={},
+            due_at=now,
             organization_id=cause.subject_id,
             cause_id=cause.pk,
         )
