@@ -10,4 +10,5 @@ def sizes(short: int, long: int) -> pytest.MarkDecorator:
 
 BACKUPS = sizes(20, 1_000)
 RECEIPTS = sizes(50, 1_000)
-BYSTANDERS = sizes(1_000, 10_000)
+BYSTANDERS = sizes(80, 10_000)
+INSTANTS = sizes(20, 500)

@@ -99,7 +99,7 @@ ONE_BY_ONE: list[Way] = [erase_at_once, purge, purge_in_pieces]
 def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing here is about time: sets are large and take as long as a busy machine wants."""
     monkeypatch.setattr(sets, "MOST", 600)
-    monkeypatch.setattr(pacing, "TARGET", 600)
+    monkeypatch.setattr(pacing, "SLOW", 600)
     yield
     mail.outbox.clear()
 

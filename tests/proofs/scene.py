@@ -1,0 +1,204 @@
+"""What the victim of a crash works on, and what is left of it afterwards.
+
+Every function runs in a process of its own (``victim``) and returns something that JSON can hold.
+"""
+
+import json
+import re
+import time
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.core.management import call_command
+from django.db import connection
+
+from accounts.models import User
+from audit.actors import Actor
+from audit.models import EventDetail
+from erasure import alone, purging, sets, signing
+from erasure.closure import closure_of
+from erasure.ledger import open_ledger
+from erasure.models import DeletionRequest, LegalHold
+from erasure.pacing import Pace
+from erasure.purging import purge_due
+from erasure.receipts import receipt_of, verify
+from organizations.models import Organization
+from tests.bystanders import create_charlie
+from tests.factories import (
+    InvitationFactory,
+    ManagedUserFactory,
+    MembershipFactory,
+    OrganizationFactory,
+    SessionFactory,
+    UserFactory,
+    give_key,
+)
+from tests.proofs.catalogue import Catalogue
+from tests.proofs.poison import poison
+from tests.proofs.victim import Boundaries
+
+NOW = datetime.fromisoformat("2025-05-01T12:00:00+00:00")
+LARGE = 12
+"""Rows from which on a subject is drained in pieces, here."""
+
+FORGOTTEN = {"erasure_ledgermark"}
+"""Where this database has come to in its ledger is another matter in each run."""
+
+DAY = re.compile(r"2025-05-0[1-9][T ]\d\d:\d\d:\d\d(\.\d+)?(\+00:00)?")
+
+
+def warm_up() -> None:
+    """Do once what every fork would do again; without a connection, which no fork may share."""
+    for kind in ("user", "organization"):
+        assert closure_of(kind).steps
+
+
+def build() -> dict[str, str]:
+    """Fill an empty database. Return the subjects that are due, with what is to become of each."""
+    call_command("migrate", verbosity=0)
+    create_charlie()
+    organizations = [OrganizationFactory() for _ in range(3)]
+    for one in organizations:
+        MembershipFactory(organization=one, role="owner")
+    fates: dict[str, str] = {}
+    for number in range(6):
+        fates[_due(_person(number, organizations))] = "completed"
+    fates[_due(_person(50, organizations))] = "completed"
+    fates[_due(_family())] = "completed"
+    fates[_due(_person(2, organizations), state="failed", attempts=3, retry_at=NOW)] = "completed"
+    poisoned, held = _person(1, organizations), _person(1, organizations)
+    poison(poisoned.pk)
+    fates[_due(poisoned)] = "failed"
+    fates[_due(held)] = "scheduled"
+    LegalHold.objects.create(
+        subject_kind="user", subject_id=held.pk, reason="a suit", placed_at=NOW
+    )
+    fates[_due(User(pk=uuid4()))] = "completed"
+    open_ledger().create()
+    connection.close()
+    return fates
+
+
+def _person(rows: int, organizations: list[Organization]) -> User:
+    user = UserFactory(is_active=False)
+    User.objects.filter(pk=user.pk).update(is_deleted=True)
+    MembershipFactory(user=user, organization=organizations[0])
+    InvitationFactory(organization=organizations[1], invited_by=user)
+    InvitationFactory(organization=organizations[2], email=user.email.upper())
+    give_key(user)
+    SessionFactory(user=user)
+    event = uuid4()
+    EventDetail.objects.bulk_create(
+        EventDetail(event_id=event, person_id=user.pk, field=f"f{number}", value="192.0.2.7")
+        for number in range(rows)
+    )
+    return user
+
+
+def _family() -> Organization:
+    """An organization with users that it manages, of whom one is large and one has no deletion."""
+    one: Organization = OrganizationFactory(is_deleted=True, is_active=False)
+    give_key(one)
+    MembershipFactory(organization=one, role="owner")
+    for rows in (0, 20, 1):
+        user = _person(rows, [one, *Organization.objects.exclude(pk=one.pk)[:2]])
+        ManagedUserFactory(organization=one, user=user)
+        if rows != 1:
+            _due(user, due_at=NOW + timedelta(days=3))
+    return one
+
+
+def _due(subject: User | Organization, **fields: Any) -> str:
+    kind = "user" if isinstance(subject, User) else "organization"
+    values: dict[str, Any] = {
+        "due_at": NOW - timedelta(days=1),
+        "requested_at": NOW - timedelta(days=15),
+        "channel": "test",
+        "requested_by_kind": "user",
+        **fields,
+    }
+    DeletionRequest.objects.create(subject_kind=kind, subject_id=subject.pk, **values)
+    return str(subject.pk)
+
+
+def purge(minutes: int = 0, boundary: int = 0, side: str = "") -> int:
+    """Purge whatever is due so many minutes later; return how many commits there were."""
+    watch = Boundaries(boundary, side)
+    watch.watch()
+    _shrink()
+    now = NOW + timedelta(minutes=minutes)
+    report = purge_due(actor=Actor.system("purge"), clock=lambda: now, jobs=1)
+    assert not report.stopped, report.stopped
+    connection.close()
+    return watch.passed
+
+
+def time_purge() -> float:
+    """Purge and return how long it took, connection included."""
+    started = time.perf_counter()
+    purge()
+    return time.perf_counter() - started
+
+
+def _shrink() -> None:
+    """Make sets and pieces of a few, however quick or slow this machine is today."""
+    for module in (alone, sets):
+        module.LARGE = LARGE
+    alone.PIECE = 10
+    purging.CANARY = 3
+    sets.MOST = 600
+
+    def keep(self: Pace, *_: object) -> None:
+        self.size = min(self.size, 10)
+
+    Pace.observe = keep  # type: ignore[method-assign]
+
+
+def look() -> dict[str, Any]:
+    """Return every row and every receipt, without what differs between any two runs: times of this
+    day, ids that were made meanwhile, tries."""
+    catalogue = Catalogue()
+    named = {
+        it.pk: f"{it.subject_kind}:{it.subject_id}:{it.generation}"
+        for it in DeletionRequest.objects.all()
+    }
+    rows = sorted(
+        _forget(table, catalogue.open_row(text), named)
+        for (table, _), text in catalogue.read_rows().items()
+        if table not in FORGOTTEN
+    )
+    keys = signing.key_set()["keys"]
+    done = DeletionRequest.objects.filter(state="completed")
+    receipts = {
+        named[it.pk]: _forget("receipt", verify(receipt_of(it), keys), named)
+        for it in done.exclude(signature=None)
+    }
+    states = {str(it.subject_id): it.state for it in DeletionRequest.objects.all()}
+    connection.close()
+    return {"rows": rows, "receipts": receipts, "states": states}
+
+
+def _forget(table: str, row: dict[str, Any], named: dict[UUID, str]) -> str:
+    if table == "receipt":
+        del row["iat"]
+    if table == "audit_auditevent":
+        del row["id"]
+    if table == "erasure_statement":
+        del row["first_used_at"]
+    if table == "erasure_deletionrequest":
+        assert row.pop("attempts")
+        del row["signature"], row["due_at"], row["requested_at"]
+    text = json.dumps([table, _open(row)], sort_keys=True)
+    for pk, name in named.items():
+        text = text.replace(str(pk), name).replace(pk.hex, name)
+    return DAY.sub("NOW", text)
+
+
+def _open(value: Any) -> Any:
+    """Open the documents within a row: their keys come in any order."""
+    if isinstance(value, dict):
+        return {name: _open(it) for name, it in value.items()}
+    if isinstance(value, str) and value.startswith("'{"):
+        return json.loads(value[1:-1].replace("''", "'"))
+    return value
