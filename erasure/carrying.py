@@ -6,9 +6,10 @@ from uuid import UUID
 
 from django.db import connection
 
-from erasure.composing import Composer, is_single
+from erasure.composing import Composer
 from erasure.dialects import Dialect, Sql, Subjects
 from erasure.graph import Edge, Model, Touched
+from erasure.paths import is_single
 from erasure.policies import Anonymise
 from erasure.running import join, run, with_
 from erasure.tally import Tally
@@ -28,8 +29,9 @@ def carry_out(closure: "Closure", steps: Sequence["Step"], subjects: Subjects) -
 
 
 def lock_parents(closure: "Closure", subjects: Subjects) -> None:
-    """Lock the rows, beside the subjects' own, on which others hang: a child that a stranger adds
-    meanwhile waits, instead of going uncounted with its parent."""
+    """Lock the rows, beside the subjects' own, on which others hang. A child that a stranger adds
+    meanwhile is either there before the count, or finds no parent at its commit; without the lock
+    it could go uncounted with its parent."""
     if not subjects.dialect.can_count_what_it_changes:
         return  # SQLite has one writer.
     for model in closure.parents:

@@ -12,7 +12,8 @@ from django.core.checks import CheckMessage
 from django.db import connections, models
 from django.db.models import DB_CASCADE, DB_SET_NULL
 
-from erasure.checks import Place, concrete_models
+from erasure.checks import concrete_models
+from erasure.faults import Place
 from erasure.graph import Model, target_of
 from erasure.policies import declared
 

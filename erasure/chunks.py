@@ -16,9 +16,10 @@ from django.db import connection, models
 
 from erasure.carrying import assignments, delete_by_key
 from erasure.circles import start, walk
-from erasure.composing import Composer, Path, is_single
+from erasure.composing import Composer
 from erasure.dialects import Sql, plain_field
 from erasure.graph import Edge, Model, Touched, Way
+from erasure.paths import Path, is_single
 from erasure.running import run, with_
 from erasure.tally import Tally
 

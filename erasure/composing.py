@@ -7,45 +7,13 @@ grandchildren builds on the one about their parents.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
-
-from django.core.exceptions import EmptyResultSet
-from django.db import models
-from django.db.models import BooleanField, F, Func
+from typing import Any
 
 from erasure.circles import walk
-from erasure.dialects import LIMIT, Dialect, Sql, is_spelled_alike
+from erasure.dialects import LIMIT, Dialect, Sql
 from erasure.graph import Aim, Edge, Graph, Model, Touched, Way
+from erasure.paths import Path, find_aimed, is_single, narrow
 from erasure.policies import Anonymise
-
-
-class Path(NamedTuple):
-    """One way to rows of a model: the relations beside it, the condition, and whose row it is.
-
-    ``repeats`` says that it may reach a row more than once.
-    """
-
-    sources: str
-    where: str
-    subject: str
-    params: tuple[Any, ...]
-    repeats: bool = False
-
-
-class AmongSubjects(Func):
-    """The condition, in a queryset of subjects, that a row is one of the set."""
-
-    output_field = BooleanField()
-    conditional = True
-
-    def __init__(self, *expressions: Any, dialect: Dialect) -> None:
-        super().__init__(*expressions)
-        self.dialect = dialect
-
-    def as_sql(self, compiler: Any, connection: Any, *args: Any, **context: Any) -> Any:
-        column, params = compiler.compile(self.source_expressions[0])
-        condition = self.dialect.among(column)
-        return condition.text, (*params, *condition.params)
 
 
 class Composer:
@@ -83,7 +51,9 @@ class Composer:
             return [self._along(way)]
         # Asked for several times, and the ORM takes its time to write a condition.
         if id(way) not in self._aims:
-            self._aims[id(way)] = self._aimed(way)
+            self._aims[id(way)] = find_aimed(
+                way, self.kind, self.graph.root, self.dialect, self.instances
+            )
         return self._aims[id(way)]
 
     def _along(self, edge: Edge) -> Path:
@@ -98,88 +68,6 @@ class Composer:
         """Whether the column holds the key of a subject, so that no other table is asked."""
         root = self.graph.root
         return edge.parent is root and edge.is_to_key and not self.graph.ways[root]
-
-    def _aimed(self, aim: Aim) -> list[Path]:
-        loose = aim.loose
-        extra = self._condition(aim.model, loose.where(self._subjects())) if loose.where else None
-        named = self._name_of_kind(aim)
-        if loose.match is not None:
-            return [self._matched(aim, one, named) for one in self.instances]
-        column = self.dialect.column(aim.model, aim.field.column)
-        key = self.graph.root._meta.pk
-        if loose.quoted:
-            pairs, condition_text = self.dialect.quoted(column)
-            path = Path(pairs.text, condition_text, "wanted.subject", pairs.params, repeats=True)
-        elif loose.to != "pk":
-            path = self._by_value(column, loose)
-        elif is_spelled_alike(aim.field, key):
-            condition = self.dialect.among(column)
-            path = Path("", condition.text, column, condition.params)
-        else:
-            pairs = self.dialect.pairs(aim.field)
-            path = Path(pairs.text, f"{column} = wanted.form", "wanted.subject", pairs.params)
-        for more in (named, extra):
-            if more:
-                path = _narrow(path, more)
-        return [path]
-
-    def _by_value(self, column: str, loose: Any) -> Path:
-        root = self.graph.root
-        target: Any = root._meta.get_field(loose.to)
-        value = f"the_subject.{self.dialect.quote(target.column)}"
-        among = self.dialect.among(self._subject_key)
-        where = [f"{column} = {value}", among.text]
-        if loose.ignore_case:
-            where[0] = f"LOWER({column}) = LOWER({value})"
-        if isinstance(target, models.CharField | models.TextField):
-            # An empty address is nobody's.
-            where.append(f"{value} <> ''")
-        table = self.dialect.quote(root._meta.db_table)
-        return Path(
-            f"{table} AS the_subject",
-            " AND ".join(where),
-            self._subject_key,
-            among.params,
-            repeats=True,
-        )
-
-    @property
-    def _subject_key(self) -> str:
-        pk: Any = self.graph.root._meta.pk
-        return f"the_subject.{self.dialect.quote(pk.column)}"
-
-    def _matched(self, aim: Aim, instance: Any, named: Sql | None) -> Path:
-        assert aim.loose.match is not None  # noqa: S101
-        mine = self.dialect.one()
-        key = self.dialect.key.get_db_prep_value(instance.pk, self.dialect.connection)
-        condition = self._condition(aim.model, aim.loose.match(instance))
-        path = Path(mine.text, condition.text, "mine.subject", (key, *condition.params))
-        return _narrow(path, named) if named else path
-
-    def _name_of_kind(self, aim: Aim) -> Sql | None:
-        if not aim.loose.kind_field:
-            return None
-        field: Any = aim.model._meta.get_field(aim.loose.kind_field)
-        column = self.dialect.column(aim.model, field.column)
-        return Sql(f"{column} = %s", (self.kind.name,))
-
-    def _subjects(self) -> models.QuerySet[Any]:
-        condition = AmongSubjects(F("pk"), dialect=self.dialect)
-        return self.graph.root._base_manager.filter(condition)
-
-    def _condition(self, model: Model, q: models.Q) -> Sql:
-        """Return a condition of the ORM's on the rows of a model, as SQL of the same table."""
-        query = model._base_manager.filter(q).order_by().values("pk").query
-        compiler = query.get_compiler(connection=self.dialect.connection)
-        try:
-            whole, whole_params = compiler.as_sql()
-        except EmptyResultSet:
-            return Sql("1 = 0")
-        tables = [alias for alias, count in query.alias_refcount.items() if count]
-        if tables == [model._meta.db_table]:
-            text, params = compiler.compile(query.where) if query.where else ("1 = 1", ())
-            return Sql(text, tuple(params))
-        return Sql(f"{self.key(model)} IN ({whole})", tuple(whole_params))
 
     # --- named queries ------------------------------------------------------------------------
 
@@ -271,9 +159,9 @@ class Composer:
         spared = self._not_gone(touched.model)
         found: list[Path] = []
         for way in ways or touched.ways:
-            paths = [_narrow(path, spared) for path in self.way(way)]
+            paths = [narrow(path, spared) for path in self.way(way)]
             if isinstance(way, Aim) and isinstance(touched.fate, Anonymise):
-                paths = [_narrow(path, self._unlike(touched)) for path in paths]
+                paths = [narrow(path, self._unlike(touched)) for path in paths]
             found += paths
         return found
 
@@ -333,16 +221,3 @@ class Composer:
         ]
         params = tuple(one for path in paths for one in (*path.params, LIMIT))
         return Sql(" UNION ".join(branches), params)
-
-
-def is_single(paths: Sequence[Path]) -> bool:
-    """Whether no row is reached twice."""
-    return len(paths) == 1 and not paths[0].repeats
-
-
-def _narrow(path: Path, more: Sql) -> Path:
-    if more.text == "1 = 1":
-        return path
-    return path._replace(
-        where=f"{path.where} AND ({more.text})", params=(*path.params, *more.params)
-    )
