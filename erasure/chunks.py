@@ -143,7 +143,9 @@ class _Work:
         rows = Sql(f"FROM {table} WHERE {chosen.text}", chosen.params)
         # Whose the rows are is known; any value of the right type stands for it.
         ctes = walk(
-            self.composer, component, [start(self.composer, component, model, "NULL", rows)]
+            self.composer,
+            component,
+            [start(self.composer, component, model, self.dialect.nobody, rows)],
         )
         return {
             one: [

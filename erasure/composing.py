@@ -110,7 +110,7 @@ class Composer:
         """Return the query of a model's rows over some ways: ``pk``, ``subject``, and the other
         columns that children refer to."""
         if not paths:
-            paths = [Path("", "1 = 0", "NULL", ())]
+            paths = [Path("", "1 = 0", self.dialect.nobody, ())]
         columns, names = self.columns(model)
         branches: list[str] = []
         params: list[Any] = []
@@ -197,7 +197,7 @@ class Composer:
         )
 
     def _not_gone(self, model: Model) -> Sql:
-        if model not in self.graph.ways:
+        if model not in self.graph.ways or not self.paths(model):
             return Sql("1 = 1")
         if not self._is_plain(model):
             gone = self.names[model]

@@ -48,6 +48,11 @@ class Dialect:
     def column(self, model: type[models.Model], column: str) -> str:
         return f"{self.quote(model._meta.db_table)}.{self.quote(column)}"
 
+    @property
+    def nobody(self) -> str:
+        """A subject's key that is none, of the right type."""
+        return "NULL"
+
     def key_of(self, model: type[models.Model]) -> str:
         pk: Any = model._meta.pk
         return self.column(model, pk.column)
@@ -94,6 +99,10 @@ class Dialect:
 
 class PostgreSQL(Dialect):
     can_count_what_it_changes = True
+
+    @property
+    def nobody(self) -> str:
+        return f"NULL::{self._type(self.key)}"
 
     def among(self, expression: str) -> Sql:
         return Sql(f"{expression} = ANY(%s::{self._type(self.key)}[])", (KEYS,))

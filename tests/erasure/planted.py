@@ -141,6 +141,15 @@ class Invoice(Planted):
         pass
 
 
+class Pin(Planted):
+    """Says in words who put it there, and stays."""
+
+    by = models.CharField(max_length=20, blank=True)
+
+    class Meta(Planted.Meta):
+        pass
+
+
 class Chore(Planted):
     arguments = models.JSONField()
 
@@ -218,6 +227,7 @@ POLICIES: dict[type[models.Model], Policy] = {
             ),
         ),
         (Invoice, links(author=TAX), ()),
+        (Pin, links(), (Loose("by", kind="author", to="handle", fate=THEIRS),)),
         (Chore, links(), (Loose("arguments", kind="author", quoted=True, fate=DELETE),)),
         (Rating, links(author=Anonymise({"words": ""}, "The stars count on.")), ()),
     )
