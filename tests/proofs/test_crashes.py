@@ -40,6 +40,8 @@ class Stage:
         self.image.keep()
         self.living = self.image.living()
         self.header = self.ledger.read_bytes()
+        victim.do("rehearse")
+        self.start_anew()
         self.commits: int = victim.do("purge")
         self.wanted: Look = victim.do("look")
 
