@@ -17,9 +17,10 @@ class Origin:
 class Actor:
     """Whoever asks for a change, and through what.
 
-    ``kind`` is ``user``, ``organization`` or ``system``; ``id`` is that principal's id and None
-    for the system. ``person_id`` is the human behind it where one is known: a user itself, the
-    creator of an organization's key. ``credential_id`` names the API key, if one was used.
+    ``kind`` is ``system`` or a kind of principal: ``user``, ``organization``, or what a project
+    calls its own users. ``id`` is that principal's id and None for the system. ``person_id`` is the
+    human behind it where one is known: a user itself, the creator of an organization's key.
+    ``credential_id`` names the API key, if one was used.
     """
 
     kind: str

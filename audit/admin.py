@@ -7,7 +7,7 @@ from django.utils.html import format_html, format_html_join
 
 from audit.models import AuditEvent, EventDetail
 from erasure.desk.pages import ReadOnlyAdmin
-from erasure.desk.shown import show_id, tell_facts
+from erasure.desk.shown import show_id, show_person, tell_facts
 from erasure.desk.staff import by_time, date_column
 
 
@@ -69,7 +69,7 @@ class AuditEventAdmin(ReadOnlyAdmin):
     def details(self, event: AuditEvent) -> str:
         kept = EventDetail.objects.filter(event_id=event.pk).order_by("field")
         rows = [
-            (row.field.replace("_", " ").capitalize(), row.value, show_id("user", row.person_id))
+            (row.field.replace("_", " ").capitalize(), row.value, show_person(row.person_id))
             for row in kept
         ]
         if not rows:

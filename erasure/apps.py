@@ -16,8 +16,12 @@ class ErasureConfig(AppConfig):
         autodiscover_modules("policies", "chores")
         from erasure.catalogue import check_catalogue
         from erasure.checks import check_policies
+        from erasure.gate import mark_new_database
         from erasure.indexes import make_missing_indexes
+        from erasure.keycheck import check_key
 
         checks.register(check_policies, checks.Tags.models)
+        checks.register(check_key)
         checks.register(check_catalogue, checks.Tags.database)
         post_migrate.connect(make_missing_indexes, sender=self)
+        post_migrate.connect(mark_new_database, sender=self)

@@ -20,6 +20,7 @@ from erasure.deleting import schedule_deletion
 from erasure.engines import wake_purge
 from erasure.exceptions import DeletionError, DeletionInProgress, SubjectNotFound
 from erasure.models import BulkErasure, DeletionRequest
+from erasure.people import name_of_users
 from erasure.rights import require_staff, right_to_erase
 from erasure.subjects import get_kind, lock_subject
 
@@ -149,7 +150,7 @@ def carry_out(*, bulk_id: UUID, clock: Callable[[], datetime], limit: int | None
     if bulk.state != BulkErasure.State.APPROVED:
         return done
     actor = Actor(
-        kind="user", id=bulk.proposed_by_id, channel=CHANNEL, person_id=bulk.proposed_by_id
+        kind=name_of_users(), id=bulk.proposed_by_id, channel=CHANNEL, person_id=bulk.proposed_by_id
     )
     for subject in list(waiting_subjects(bulk))[:limit]:
         try:

@@ -5,7 +5,7 @@ kind by id. A subject's organizations and other parents come after it, by its ki
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -55,6 +55,12 @@ def schedule_deletion(
             plan_id=plan_id,
             reference=reference,
         )
+
+
+def grace_period() -> timedelta:
+    """Return how long a soft delete can be restored: the setting GRACE_PERIOD, or 14 days."""
+    found: timedelta = getattr(settings, "GRACE_PERIOD", timedelta(days=14))
+    return found
 
 
 def lock_with_companions(subject: Reference) -> Locked:
@@ -118,7 +124,7 @@ def suspend_locked(
     request = requests.schedule(
         actor=actor,
         subject=subject,
-        due_at=due_at or now + settings.GRACE_PERIOD,
+        due_at=due_at or now + grace_period(),
         now=now,
         before={} if stays else kind.suspend(instance, actor=actor, now=now),
         organization_id=organization_id,

@@ -16,7 +16,7 @@ from erasure import gate
 URGENT = 10
 
 
-def wake(task: Task[..., Any], *args: str, urgent: bool = False) -> None:
+def wake(task: "Task[..., Any]", *args: str, urgent: bool = False) -> None:
     """Ask for a task, to run when the caller's transaction has committed.
 
     The database's engine takes it as an INSERT in that very transaction. Any other engine is told

@@ -103,6 +103,16 @@ def advance(*, now: datetime) -> bool:
     return True
 
 
+def mark_new_database(using: str, **kwargs: Any) -> None:
+    """Bind a new database to its ledger, after ``migrate``.
+
+    The first request would do it too. But a script or a command may be first to write to the
+    ledger, and then nobody could tell that the database is not an old one.
+    """
+    if using == DEFAULT_DB_ALIAS:
+        look()
+
+
 def forget() -> None:
     """Know nothing any more: the next look compares anew."""
     global _watch

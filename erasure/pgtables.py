@@ -154,10 +154,12 @@ def _read_stretches(connection: Any, table: Table, wanted: Wanted) -> Iterator[B
 
 
 def _read_stretch(connection: Any, select: str, stretch: tuple[int, int]) -> bytes:
-    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-        with connection.wrap_database_errors:
-            # Straight from psycopg: Django's cursor would send bytes as hexadecimal text.
-            found = cursor.cursor.execute(select + _within(*stretch), binary=True).fetchone()
+    from psycopg import Cursor
+
+    with transaction.atomic(using=connection.alias), connection.wrap_database_errors:
+        # Straight from psycopg: Django's own cursors may be such as send bytes as hexadecimal text.
+        with Cursor(connection.connection) as cursor:
+            found: Any = cursor.execute(select + _within(*stretch), binary=True).fetchone()
         return b"\x1e".join(part for part in found if part is not None)
 
 

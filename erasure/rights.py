@@ -3,10 +3,10 @@
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import models
 
 from audit.actors import Actor
 from erasure.exceptions import RightMissing
+from erasure.people import name_of_users, user_key
 from erasure.subjects import SubjectKind
 
 
@@ -39,9 +39,9 @@ def _default(kind: SubjectKind, verb: str) -> str:
 
 
 def _find_staff(actor: Actor) -> Any | None:
-    if actor.user_id is None:
+    if actor.id is None or actor.kind != name_of_users():
         return None
     model: Any = get_user_model()
-    pk = actor.user_id if isinstance(model._meta.pk, models.UUIDField) else actor.user_id.int
+    pk = user_key(actor.id)
     found = model._default_manager.filter(pk=pk, is_active=True, is_staff=True).first()
     return None if getattr(found, "is_deleted", False) else found

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, cached_property
+from hashlib import sha256
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -75,13 +76,19 @@ class SubjectKind:
     def id_of(self, pk: Any) -> UUID:
         """Return a row's key as the id that requests, ledger and audit name it by.
 
-        A whole number becomes the UUID with that number in its last digits.
+        A whole number becomes a UUID that ends in it and begins with a mark of the kind, so that
+        the fifth author and the fifth shop have different ids.
         """
-        return pk if isinstance(pk, UUID) else UUID(int=int(pk))
+        return pk if isinstance(pk, UUID) else spell_number(self.name, int(pk))
 
     def pk_of(self, subject_id: UUID) -> Any:
-        """Return the key of the row that an id names: the inverse of ``id_of``."""
-        return subject_id if self.has_uuids else subject_id.int
+        """Return the key of the row that an id names: the inverse of ``id_of``.
+
+        An id that this kind has not given becomes a number that no row has.
+        """
+        if self.has_uuids:
+            return subject_id
+        return number_of(self.name, subject_id)
 
     def born(self, instance: Any) -> datetime | None:
         return getattr(instance, self.born_field) if self.born_field else None
@@ -144,6 +151,29 @@ class SubjectKind:
         """Return what stands against a restore, in words for staff; empty when nothing does."""
         return ""
 
+
+NUMBERS = 62
+"""Bits of a UUID that follow its version and variant."""
+
+
+def spell_number(kind: str, number: int) -> UUID:
+    """Return the id of a row whose key is a whole number: a UUID of version 8 (RFC 9562) with a
+    mark of the kind in front and the number at the end. Raises ValueError for a negative one."""
+    if not 0 <= number < 1 << NUMBERS:
+        raise ValueError(f"{number} is no key that an id can hold")
+    head = int.from_bytes(sha256(kind.encode()).digest()[:8])
+    head = head & ~0xF000 | 0x8000
+    return UUID(int=head << 64 | 0b10 << NUMBERS | number)
+
+
+def number_of(kind: str, subject_id: UUID) -> int:
+    """Return the number that an id ends in; for an id of another kind one that is no key."""
+    number = subject_id.int & ((1 << NUMBERS) - 1)
+    return number if spell_number(kind, number) == subject_id else NO_KEY
+
+
+NO_KEY = 1 << 127
+"""Larger than any key, so that no row is meant, not even by a mistake."""
 
 _kinds: dict[str, SubjectKind] = {}
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from erasure.bulk import APPROVE
-from erasure.desk.shown import show_id, show_number, show_span, show_time
+from erasure.desk.shown import show_number, show_person, show_span, show_time
 from erasure.desk.views import condition_of
 from erasure.models import BulkErasure, DeletionRequest, LegalHold, Pause
 
@@ -50,7 +50,7 @@ def _pauses(url: str) -> Iterator[Banner]:
     standing = list(Pause.objects.standing().order_by("placed_at")[: SHOWN + 1])
     for pause in standing[:SHOWN]:
         scope = f"of organization {pause.organization_id} " if pause.organization_id else ""
-        by = f", by {show_id('user', pause.placed_by_id)}" if pause.placed_by_id else ""
+        by = f", by {show_person(pause.placed_by_id)}" if pause.placed_by_id else ""
         yield Banner(
             "pause",
             f"Erasure {scope}is paused",

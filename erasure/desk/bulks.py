@@ -29,7 +29,7 @@ from erasure.desk.forms import ProposalForm
 from erasure.desk.pages import ReadOnlyAdmin
 from erasure.desk.proposals import add_up, ask_to_propose, name_subjects, read_subjects
 from erasure.desk.refusals import explain, put_into_words
-from erasure.desk.shown import show_id
+from erasure.desk.shown import show_id, show_person
 from erasure.desk.staff import actor_of, by_time, date_column
 from erasure.engines import wake
 from erasure.exceptions import PlanDrifted, RightMissing
@@ -171,8 +171,8 @@ class BulkErasureAdmin(ReadOnlyAdmin):
             title="Bulk erasure",
             subtitle=f"{bulk.size} subjects, case {bulk.reference}",
             bulk=bulk,
-            proposer=show_id("user", bulk.proposed_by_id),
-            decider=show_id("user", bulk.decided_by_id) if bulk.decided_by_id else "",
+            proposer=show_person(bulk.proposed_by_id),
+            decider=show_person(bulk.decided_by_id) if bulk.decided_by_id else "",
             sum=add_up(request.user, subjects_of(bulk)) if is_open else None,
             progress=self._progress(bulk),
             waiting=self._waiting(request, bulk),
@@ -214,11 +214,11 @@ class BulkErasureAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Proposed by")
     def proposer(self, bulk: BulkErasure) -> str:
-        return show_id("user", bulk.proposed_by_id)
+        return show_person(bulk.proposed_by_id)
 
     @admin.display(description="Decided by")
     def decider(self, bulk: BulkErasure) -> str:
-        return show_id("user", bulk.decided_by_id) if bulk.decided_by_id else "-"
+        return show_person(bulk.decided_by_id)
 
 
 PROGRESS = (

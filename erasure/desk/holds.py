@@ -13,7 +13,7 @@ from audit.events import Reference
 from erasure.desk.forms import HoldForm, PlainForm
 from erasure.desk.pages import Order, ReadOnlyAdmin
 from erasure.desk.refusals import explain
-from erasure.desk.shown import show_id, show_time, tell_next
+from erasure.desk.shown import show_id, show_person, show_time, tell_next
 from erasure.desk.staff import actor_of, by_time, date_column
 from erasure.desk.steps import Concern, ConfirmedSteps, Step
 from erasure.exceptions import SubjectNotFound
@@ -151,8 +151,8 @@ class LegalHoldAdmin(ConfirmedSteps, AboutSubject):
 
     @admin.display(description="Placed by")
     def placed_by(self, hold: LegalHold) -> str:
-        return show_id("user", hold.placed_by_id) if hold.placed_by_id else "-"
+        return show_person(hold.placed_by_id)
 
     @admin.display(description="Released by")
     def released_by(self, hold: LegalHold) -> str:
-        return show_id("user", hold.released_by_id) if hold.released_by_id else "-"
+        return show_person(hold.released_by_id)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from erasure.brakes import place_pause, release_pause
 from erasure.desk.forms import PauseForm, PlainForm
 from erasure.desk.pages import Order, ReadOnlyAdmin
-from erasure.desk.shown import show_id, show_number, show_time
+from erasure.desk.shown import show_number, show_person, show_time
 from erasure.desk.staff import actor_of, by_time, date_column
 from erasure.desk.steps import Concern, ConfirmedSteps, Step
 from erasure.desk.views import count_views
@@ -136,8 +136,8 @@ class PauseAdmin(ConfirmedSteps, ReadOnlyAdmin):
 
     @admin.display(description="Placed by")
     def placed_by(self, pause: Pause) -> str:
-        return show_id("user", pause.placed_by_id) if pause.placed_by_id else "-"
+        return show_person(pause.placed_by_id)
 
     @admin.display(description="Released by")
     def released_by(self, pause: Pause) -> str:
-        return show_id("user", pause.released_by_id) if pause.released_by_id else "-"
+        return show_person(pause.released_by_id)

@@ -12,6 +12,7 @@ from django.utils.formats import date_format
 
 from audit.events import Reference
 from erasure.models import DeletionRequest
+from erasure.people import name_of_users
 from erasure.references import spell
 from erasure.subjects import get_kind, kind_names
 from erasure.typeids import read_uuid, spell_id
@@ -48,6 +49,11 @@ def show_id(kind: str, value: UUID | None) -> str:
         return spell_id(_prefixes[kind], value)
     is_typed = kind in kind_names() and get_kind(kind).prefix
     return spell(Reference(kind, value)) if is_typed else f"{kind} {value}"
+
+
+def show_person(value: UUID | None) -> str:
+    """Return how staff read the id of a person who acted; a dash for nobody."""
+    return show_id(name_of_users(), value) if value else "-"
 
 
 def label_subject(kind: str, row: Any) -> str:

@@ -8,6 +8,7 @@ from django.contrib import admin
 
 from audit.actors import Actor, Origin
 from erasure.desk.shown import known_prefixes, show_time
+from erasure.people import person_of
 from erasure.subjects import get_kind
 from erasure.typeids import read_id, read_uuid
 
@@ -21,15 +22,14 @@ CHANNEL = "admin"
 
 def actor_of(request: Any) -> Actor:
     """Return the signed-in member of staff as the actor of a service call."""
-    pk = request.user.pk
-    person = pk if isinstance(pk, UUID) else UUID(int=int(pk))
+    person = person_of(request.user)
     agent = request.headers.get("User-Agent", "")[:255]
     return Actor(
-        kind="user",
-        id=person,
+        kind=person.kind,
+        id=person.id,
         channel=CHANNEL,
         request_id=getattr(request, "request_id", ""),
-        person_id=person,
+        person_id=person.id,
         origin=Origin(address=client_address(request), user_agent=agent),
     )
 

@@ -15,6 +15,7 @@ from erasure import gate, references
 from erasure.exceptions import SubjectNotFound
 from erasure.export import Exported, export_subject
 from erasure.management.progress import show_progress
+from erasure.people import name_of_users
 from erasure.subjects import SubjectKind, get_kind, kind_names
 
 
@@ -29,7 +30,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("subject", metavar="USER", help="an id, a username or an address")
         parser.add_argument("--output", metavar="FILE.zip", help="default: export-ID.zip, here")
-        parser.add_argument("--kind", default="user", choices=kind_names(), help="default: user")
+        parser.add_argument(
+            "--kind",
+            default=name_of_users(),
+            choices=kind_names(),
+            help="of subject, default: %(default)s",
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(

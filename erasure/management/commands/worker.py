@@ -41,7 +41,7 @@ class Command(BaseCommand):
         listen()
         every = timedelta(seconds=sweep_seconds) if sweep_seconds else sweep_every()
         if not is_database():
-            self.stderr.write("Tasks run under another engine (TASKS_BACKEND); only sweeping here.")
+            self.stderr.write("Tasks run under another engine (setting TASKS); only sweeping here.")
         self.stderr.write("Working. SIGTERM ends it in order.")
         ran = work(every=every, poll=poll, once=once)
         self.stderr.write(f"Ended in order after {ran} tasks.")
