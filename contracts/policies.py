@@ -8,7 +8,8 @@ policy(
     opaque=["id", "created_at", "running_until", "status"],
     harmless={
         "headers": "The content type and the id of a request.",
-        "body": "Says that a deletion was done or refused, by ids; removed after a day.",
+        "body": "Says that a deletion was done, or which organizations stand in its way. It is "
+        "removed after a day.",
     },
     nobody="Only who shows the credential and the key again can find it; a digest leads to nobody.",
 )
