@@ -264,11 +264,12 @@ _closures: dict[str, tuple[int, Closure]] = {}
 
 
 def closure_of(kind: str) -> Closure:
-    """Return the closure of a kind; built at first use, and anew when a policy changes."""
-    version = policies.version()
+    """Return the closure of a kind; built at first use, and anew when a policy or the kind itself
+    is declared anew. Raises KeyError for an unknown kind."""
+    version, registered = policies.version(), get_kind(kind)
     known = _closures.get(kind)
-    if known is None or known[0] != version:
-        known = _closures[kind] = (version, Closure(get_kind(kind), declared()))
+    if known is None or known[0] != version or known[1].kind is not registered:
+        known = _closures[kind] = (version, Closure(registered, declared()))
     return known[1]
 
 
