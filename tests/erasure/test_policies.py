@@ -1,7 +1,5 @@
 """How declarations are kept, and when a closure is built anew."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from accounts.models import DeletedUser, User
@@ -9,17 +7,9 @@ from accounts.policies import UserKind
 from erasure import policies
 from erasure.closure import closure_of, steps_of
 from erasure.policies import DELETE, Loose, all_policies, declared, policy, policy_of
-from erasure.subjects import _kinds, get_kind, register
+from erasure.subjects import get_kind, register
 
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    known, kinds = dict(policies._policies), dict(_kinds)
-    yield
-    policies._policies.clear()
-    policies._policies.update(known)
-    _kinds.clear()
-    _kinds.update(kinds)
+pytestmark = pytest.mark.usefixtures("declarations")
 
 
 def test_a_proxy_has_the_policy_of_its_model() -> None:
