@@ -49,4 +49,4 @@ class Upload(models.Model):
     file = models.FileField(upload_to="uploads")
 
     def __str__(self) -> str:
-        return self.file.name
+        return str(self.file.name)
