@@ -296,6 +296,7 @@ def test_a_loose_reference_that_nobody_declared_fails_as_a_field() -> None:
     assert sketch.faults(links={"owner": DELETE}) == ["E002"]
 
 
+@pytest.mark.django_db
 def test_manage_py_check_fails_for_a_model_that_somebody_forgot(
     declarations: dict[str, Policy],
 ) -> None:
