@@ -147,11 +147,12 @@ class Boundaries:
         def counted(wrapper: Any) -> Any:
             return self._pass(lambda: commit(wrapper))
 
-        def execute(run: Any, sql: str, *rest: Any) -> Any:
-            # What is written outside of a transaction commits by itself.
-            if connection.in_atomic_block or not sql.startswith(WRITES):
-                return run(sql, *rest)
-            return self._pass(lambda: run(sql, *rest))
+        def execute(run: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+            # What is written outside of a transaction commits by itself. Another thread may write
+            # over this connection, and would know one of its own.
+            if context["connection"].in_atomic_block or not sql.startswith(WRITES):
+                return run(sql, params, many, context)
+            return self._pass(lambda: run(sql, params, many, context))
 
         BaseDatabaseWrapper._commit = counted  # type: ignore[attr-defined]
         connection.execute_wrappers.append(execute)
