@@ -147,7 +147,8 @@ def suspend_locked(
         facts=facts,
         keep_details=actor.id == subject.id,
     )
-    notices.tell_requested(request)
+    if request.due_at > now:
+        notices.tell_requested(request)
     for companion in kind.companions([subject.id]).get(subject.id, ()):
         row = locked.get(companion)
         if row is None or get_kind(companion.kind).is_suspended(row):

@@ -16,7 +16,7 @@ from django.db import connection
 from accounts.models import User
 from audit.actors import Actor
 from audit.models import EventDetail
-from erasure import alone, gate, purging, sets, signing
+from erasure import alone, gate, locking, purging, sets, signing
 from erasure.closure import closure_of
 from erasure.ledger import open_ledger
 from erasure.models import DeletionRequest, LegalHold
@@ -153,7 +153,7 @@ def _shrink() -> None:
         module.LARGE = LARGE
     alone.PIECE = 10
     purging.CANARY = 3
-    sets.MOST = 600
+    locking.MOST = 600
 
     def keep(self: Pace, *_: object) -> None:
         self.size = min(self.size, 10)

@@ -20,6 +20,7 @@ from erasure.models import DeletionRequest
 from erasure.physical import truncate_wal
 from erasure.policies import DELETE, Anonymise, Detach, Loose
 from erasure.residue import search
+from erasure.subjects import get_kind
 from tests.bystanders import charlie_untouched
 from tests.erasure.throwaway import APP, planted, to_user
 from tests.proofs.canaries import Planter, dump_database, find_in_dump, find_personal_fields, plant
@@ -125,6 +126,8 @@ def rich(transactional_db: None, settings: Settings, tmp_path: Path) -> Iterator
 def erase(planter: Planter) -> None:
     """Let the purge find a deletion of the subject that is due."""
     past = timezone.now() - timedelta(days=30)
+    kind = get_kind(planter.subject.kind)
+    kind.model._base_manager.filter(pk=planter.subject.id).update(is_deleted=True)
     DeletionRequest.objects.create(
         subject_kind=planter.subject.kind,
         subject_id=planter.subject.id,
