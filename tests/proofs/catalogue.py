@@ -189,7 +189,8 @@ class Catalogue:
     def ask(self, text: str) -> list[Any]:
         with connection.cursor() as cursor:
             cursor.execute(text)
-            return cursor.fetchall()
+            rows: list[Any] = cursor.fetchall()
+        return rows
 
     def _key(self, table: str, column: str = "") -> str:
         name = f't."{column or self.keys[table]}"'
@@ -271,4 +272,7 @@ class Catalogue:
             " AND a.attnum = conkey[1] WHERE contype = 'f'"
         )
         rules = {"c": "CASCADE", "n": "SET NULL"}
-        return [ForeignKey(*names, rules.get(rule, rule)) for *names, rule in rows]
+        return [
+            ForeignKey(child, column, parent, rules.get(rule, rule))
+            for child, column, parent, rule in rows
+        ]

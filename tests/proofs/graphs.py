@@ -209,9 +209,8 @@ class World:
         elif label == "admin.LogEntry":
             values["object_id"] = str(self._someone())
         elif label == "organizations.Invitation" and rng.random() < 0.7:
-            values["email"] = rng.choice([str.lower, str.upper, str])(
-                rng.choice(self.rows[User]).email
-            )
+            email = str(rng.choice(self.rows[User]).email)
+            values["email"] = rng.choice([email, email.lower(), email.upper()])
 
     def _value(self, it: Any) -> Any:
         rng = self.rng

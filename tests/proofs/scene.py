@@ -58,7 +58,7 @@ def build() -> dict[str, str]:
     """Fill an empty database. Return the subjects that are due, with what is to become of each."""
     call_command("migrate", verbosity=0)
     create_charlie()
-    organizations = [OrganizationFactory() for _ in range(3)]
+    organizations: list[Organization] = [OrganizationFactory() for _ in range(3)]
     for one in organizations:
         MembershipFactory(organization=one, role="owner")
     fates: dict[str, str] = {}
@@ -150,15 +150,15 @@ def time_purge() -> float:
 def _shrink() -> None:
     """Make sets and pieces of a few, however quick or slow this machine is today."""
     for module in (alone, sets):
-        module.LARGE = LARGE
+        module.LARGE = LARGE  # type: ignore[attr-defined]
     alone.PIECE = 10
     purging.CANARY = 3
-    locking.MOST = 600
+    locking.MOST = 600  # type: ignore[attr-defined]
 
     def keep(self: Pace, *_: object) -> None:
         self.size = min(self.size, 10)
 
-    Pace.observe = keep  # type: ignore[method-assign]
+    Pace.observe = keep  # type: ignore[assignment,method-assign]
 
 
 def look() -> dict[str, Any]:

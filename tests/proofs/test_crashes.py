@@ -61,7 +61,8 @@ class Stage:
 
     def compare(self, where: str) -> None:
         found: Look = self.victim.do("look")
-        wanted, got = Counter(self.wanted["rows"]), Counter(found["rows"])
+        wanted: Counter[str] = Counter(self.wanted["rows"])
+        got: Counter[str] = Counter(found["rows"])
         lost, extra = wanted - got, got - wanted
         assert not lost, f"{where}\nlost: {_show(lost)}\nin their place: {_show(extra)}"
         assert not extra, f"{where}\nmore than there should be: {_show(extra)}"

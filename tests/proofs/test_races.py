@@ -18,7 +18,7 @@ from django.db import connection
 
 from accounts.services import SoftDeletion, soft_delete_own_account
 from audit.actors import Actor
-from erasure import alone, closing, pacing, requests, sets
+from erasure import alone, closing, locking, pacing, requests, sets
 from erasure.alone import Budget
 from erasure.closing import Due
 from erasure.deleting import restore
@@ -48,7 +48,7 @@ PATIENCE = 0.5
 @pytest.fixture(autouse=True)
 def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """A statement may take as long as a busy machine wants."""
-    monkeypatch.setattr(sets, "MOST", 600)
+    monkeypatch.setattr(locking, "MOST", 600)
     monkeypatch.setattr(pacing, "SLOW", 600)
 
 
