@@ -67,12 +67,13 @@ def erase_at_once(case: Case) -> None:
 def purge(case: Case) -> None:
     """Let the purge find them. Of those who go along some have a deletion of their own already."""
     for member in case.members:
+        # The purge leaves alone whoever is not soft deleted, and a soft delete ends sessions, which
+        # no erasure counts then.
+        rows = get_kind(member.kind).model._base_manager.filter(pk=member.id)
+        rows.update(is_deleted=True, is_active=False)
         is_subject = member in case.subjects
         if not is_subject and member.id.int % 2:
             continue
-        # The purge leaves alone whoever is not soft deleted.
-        rows = get_kind(member.kind).model._base_manager.filter(pk=member.id)
-        rows.update(is_deleted=True, is_active=False)
         DeletionRequest.objects.create(
             subject_kind=member.kind,
             subject_id=member.id,

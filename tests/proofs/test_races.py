@@ -29,6 +29,7 @@ from erasure.exceptions import (
     SubjectNotFound,
 )
 from erasure.holds import place_hold, release_hold
+from erasure.locking import Locked
 from erasure.models import DeletionRequest, LegalHold
 from erasure.purging import PurgeReport, purge_due
 from erasure.working import work_off
@@ -168,27 +169,48 @@ def test_the_job_of_an_earlier_deletion_fires_late(size: int, in_pieces: bool) -
 # --- the controls: one guard out, and somebody ends in between ---------------------------------
 
 
-def read_without_looking(ids: Any, now: datetime) -> list[Due]:
-    rows = DeletionRequest.objects.filter(pk__in=list(ids))
-    return [Due(*row) for row in rows.values_list(*Due._fields)]
+class ReadWithoutLooking:
+    """Reads the requests as they are, due or not, held or not."""
+
+    @staticmethod
+    def all(*, ids: Any, now: datetime) -> list[Any]:
+        rows = DeletionRequest.objects.filter(pk__in=list(ids))
+        return [(False, *row) for row in rows.values_list(*Due._fields)]
 
 
-def close_without_looking(dues: Any, texts: Any, tellings: Any, signed: Any, now: Any) -> int:
-    for it, text, (signature, statement) in zip(dues, texts, signed, strict=True):
+class ReadWithoutHolds:
+    """Reads what is due, and looks for no hold."""
+
+    @staticmethod
+    def all(*, ids: Any, now: datetime) -> list[Any]:
+        rows = DeletionRequest.objects.filter(pk__in=list(ids), state="scheduled", due_at__lte=now)
+        return [(False, *row) for row in rows.values_list(*Due._fields)]
+
+
+def close_without_looking(closing: Any, now: datetime) -> int:
+    rows = zip(closing.dues, closing.texts, closing.signatures, strict=True)
+    for it, text, signature in rows:
         closed: Any = {
             "state": "completed",
             "finished_at": now,
             "counts": json.loads(text),
-            "signature": signature,
-            "statement": statement,
+            "signature": bytes.fromhex(signature),
+            "statement": closing.statement,
         }
         DeletionRequest.objects.filter(pk=it.id).update(**closed)
-    return len(dues)
+    return len(closing.dues)
 
 
-def lock_nobody(kind: Any, ids: Any) -> dict[Any, Any]:
+def lock_nobody(kind: Any, ids: Any, *, is_bounded: bool = False) -> dict[Any, Any]:
     rows = kind.model._base_manager.filter(pk__in=list(ids))
-    return {row.pk: kind.born(row) for row in rows}
+    return {row.pk: Locked(kind.born(row), is_suspended=True) for row in rows}
+
+
+def look_at_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Take out what is read under the lock: the request, and whether its subject is alive."""
+    patch.setattr(sets, "_read_due", ReadWithoutLooking)
+    patch.setattr(sets, "lock_free", lock_nobody)
+    patch.setattr(closing, "_close", close_without_looking)
 
 
 @pytest.fixture(params=[True, False], ids=["guarded", "unguarded"])
@@ -205,8 +227,7 @@ def test_what_was_seen_due_is_read_again(is_guarded: bool, monkeypatch: pytest.M
     """A restore comes between the look and the lock."""
     [person] = people = make_people(1)
     if not is_guarded:
-        monkeypatch.setattr(sets, "_read_due", read_without_looking)
-        monkeypatch.setattr(closing, "_close", close_without_looking)
+        look_at_nothing(monkeypatch)
     take_back(person)
     work_off_late(person)
     assert verdict(people) is is_guarded
@@ -218,7 +239,7 @@ def test_a_hold_is_looked_for_under_the_lock(
     """A hold comes between the look and the lock."""
     [person] = people = make_people(1)
     if not is_guarded:
-        monkeypatch.setattr(sets, "held_among", lambda kind, ids: set())
+        monkeypatch.setattr(sets, "_read_due", ReadWithoutHolds)
     hold(person)
     work_off_late(person)
     assert verdict(people) is is_guarded
@@ -228,8 +249,7 @@ def test_a_job_knows_its_own_deletion(is_guarded: bool, monkeypatch: pytest.Monk
     """Delete, restore, delete, and then the job of the first deletion."""
     [person] = people = make_people(1)
     if not is_guarded:
-        monkeypatch.setattr(sets, "_read_due", read_without_looking)
-        monkeypatch.setattr(closing, "_close", close_without_looking)
+        look_at_nothing(monkeypatch)
     take_back_and_delete_again(person)
     work_off_late(person)
     assert verdict(people) is is_guarded
