@@ -15,7 +15,7 @@ from erasure.brakes import forbid_paused
 from erasure.closing import Erasure
 from erasure.deleting import restore, suspend_locked
 from erasure.exceptions import ActorGone, RightMissing, SubjectNotFound
-from erasure.executor import erase_locked
+from erasure.executor import Erasures, begin_family, finish_family
 from erasure.models import DeletionRequest
 from erasure.rights import require_staff
 from erasure.subjects import lock_subject
@@ -109,7 +109,8 @@ def erase_own_account(*, actor: Actor, now: datetime) -> Erasure:
     """Erase the actor's own account for ever. Raises RightMissing, ActorGone, SoleOwner,
     UnderLegalHold or DeletionInProgress."""
     with transaction.atomic(durable=True):
-        return _erase(actor, _lock_actor(actor), now)
+        begun = _begin(actor, _lock_actor(actor), now)
+    return _finish(begun, actor, now)
 
 
 def erase_managed_user(*, actor: Actor, reference: UUID | str, now: datetime) -> Erasure:
@@ -128,7 +129,8 @@ def erase_managed_user(*, actor: Actor, reference: UUID | str, now: datetime) ->
         # Reach is read again under the lock: the user may have left the organization meanwhile.
         if user is None or _find_managed(organization_id, user_id) is None:
             raise SubjectNotFound("user")
-        return _erase(actor, user, now, organization_id=organization_id, keep_logs=True)
+        begun = _begin(actor, user, now, organization_id=organization_id, keep_logs=True)
+    return _finish(begun, actor, now)
 
 
 def erase_logs_of_managed_user(*, actor: Actor, reference: UUID | str, now: datetime) -> int:
@@ -173,13 +175,14 @@ def erase_user_as_operator(
             raise SubjectNotFound("user")
         managed_by = ManagedUser.objects.filter(user_id=user_id).values_list("organization_id")
         organization = managed_by.first()
-        return _erase(
+        begun = _begin(
             actor,
             user,
             now,
             organization_id=organization[0] if organization else None,
             reference=reference,
         )
+    return _finish(begun, actor, now)
 
 
 def restore_user(*, actor: Actor, user_id: UUID, now: datetime, reference: str = "") -> None:
@@ -210,7 +213,7 @@ def set_active(*, actor: Actor, user_id: UUID, is_active: bool, now: datetime) -
         record(action, actor=actor, subject=subject, now=now)
 
 
-def _erase(
+def _begin(
     actor: Actor,
     user: User,
     now: datetime,
@@ -218,19 +221,25 @@ def _erase(
     organization_id: UUID | None = None,
     keep_logs: bool = False,
     reference: str = "",
-) -> Erasure:
+) -> Erasures | DeletionRequest:
     """Erase a locked user. Guards first; then keys, sessions and all else go with the row."""
     if not user.is_deleted:
         forbid_ownerless([user.pk])
-    return erase_locked(
+    subject = Reference("user", user.pk)
+    return begin_family(
         actor=actor,
-        subject=Reference("user", user.pk),
-        instance=user,
+        subject=subject,
+        locked={subject: user},
         organization_id=organization_id,
         now=now,
         keep_logs=keep_logs,
         reference=reference,
     )
+
+
+def _finish(begun: Erasures | DeletionRequest, actor: Actor, now: datetime) -> Erasure:
+    done, _ = finish_family(begun, actor=actor, now=now)
+    return done
 
 
 def _lock_actor(actor: Actor) -> User:

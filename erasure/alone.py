@@ -24,8 +24,8 @@ from erasure.closing import Erasure, intend_one
 from erasure.closure import Closure, closure_of
 from erasure.deleting import forbid_blocked
 from erasure.exceptions import Paused, SubjectNotFound
-from erasure.executor import add_counts, finish_erasure
 from erasure.files import note_files
+from erasure.finishing import add_counts, finish_erasure
 from erasure.holds import forbid_held
 from erasure.locking import bound_statements, can_suspend, lock_free
 from erasure.models import DeletionRequest
@@ -96,7 +96,8 @@ def erase_claimed(
     with piece(request, clock=clock) as (instance, mine):
         forbid_alive(mine, instance)
         forbid_blocked(mine.subject)
-        done = finish_erasure(mine, instance, actor=actor, now=clock())
+        spare = mine.cursor.get("spare", ())
+        done = finish_erasure(mine, instance, actor=actor, now=clock(), spare=spare)
         more = sum(done.counts.values()) - rows
         if budget.allow(more) < more:
             raise BudgetSpent
@@ -107,9 +108,13 @@ def erase_claimed(
 
 def forbid_alive(request: DeletionRequest, instance: Any | None) -> None:
     """Raise StillAlive for a subject that is in use although its deletion is due: somebody brought
-    it back by hand, past the restore that would have cancelled the deletion."""
+    it back by hand, past the restore that would have cancelled the deletion. Who goes along with
+    a subject that is being erased goes, alive or not."""
     kind = get_kind(request.subject_kind)
-    if instance is not None and can_suspend(kind) and not kind.is_suspended(instance):
+    if instance is None or not can_suspend(kind) or kind.is_suspended(instance):
+        return
+    running = DeletionRequest.objects.filter(state=DeletionRequest.State.RUNNING)
+    if request.cause_id is None or not running.filter(pk=request.cause_id).exists():
         raise StillAlive(request.subject_id)
 
 
@@ -170,17 +175,19 @@ def _remove_some(request: DeletionRequest, closure: Closure, size: int, clock: C
     """Remove one piece and write down how far that is; return the rows that went or changed."""
     now = clock()
     with piece(request, clock=clock, is_bounded=True) as (instance, mine):
-        if not mine.cursor:
+        if not mine.cursor.get("begun"):
             forbid_alive(mine, instance)
             forbid_blocked(mine.subject)
             intend_one(mine, instance, now=now, is_last=False)
             # A file stays for as long as some row names it, so all may be noted now.
             note_files(mine.subject_kind, [mine.subject_id], now=now)
-        place = {name: value for name, value in mine.cursor.items() if name != "begun"}
-        tally, after = carry_out_some(closure, mine.subject_id, cursor=place, limit=size)
+        spare = mine.cursor.get("spare", [])
+        tally, after = carry_out_some(
+            closure, mine.subject_id, cursor=mine.cursor, limit=size, spare=spare
+        )
         removed = tally.removed.get(mine.subject_id, {})
         add_counts(mine, removed)
-        mine.cursor = {"begun": True, **(after or {"done": True})}
+        mine.cursor = {"begun": True, "spare": spare, **(after or {"done": True})}
         requests.advance(mine, now=now)
     # A crash from here on finds the piece done, counted and remembered.
     request.counts, request.cursor = mine.counts, mine.cursor

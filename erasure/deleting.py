@@ -105,7 +105,6 @@ def suspend_locked(
     subject: Reference,
     locked: Mapping[Reference, Any],
     now: datetime,
-    due_at: datetime | None = None,
     organization_id: UUID | None = None,
     cause_id: UUID | None = None,
     planned: Mapping[str, Any] | None = None,
@@ -114,9 +113,9 @@ def suspend_locked(
 ) -> DeletionRequest:
     """Soft delete a locked subject and its locked companions in the caller's transaction.
 
-    The erasure is due when the grace period ends, unless ``due_at`` says otherwise. The guards are
-    the caller's affair. Companions that are on their way out already keep the deletion that they
-    have, and a kind that knows no soft delete is only scheduled. Raises DeletionInProgress.
+    The guards are the caller's affair. Companions that are on their way out already keep the
+    deletion that they have, and a kind that knows no soft delete is only scheduled. Raises
+    DeletionInProgress.
     """
     kind = get_kind(subject.kind)
     instance = locked[subject]
@@ -124,7 +123,7 @@ def suspend_locked(
     request = requests.schedule(
         actor=actor,
         subject=subject,
-        due_at=due_at or now + grace_period(),
+        due_at=now + grace_period(),
         now=now,
         before={} if stays else kind.suspend(instance, actor=actor, now=now),
         organization_id=organization_id,
@@ -147,8 +146,7 @@ def suspend_locked(
         facts=facts,
         keep_details=actor.id == subject.id,
     )
-    if request.due_at > now:
-        notices.tell_requested(request)
+    notices.tell_requested(request)
     for companion in kind.companions([subject.id]).get(subject.id, ()):
         row = locked.get(companion)
         if row is None or get_kind(companion.kind).is_suspended(row):

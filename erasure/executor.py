@@ -1,31 +1,35 @@
-"""Erasures that somebody waits for: one subject, in one transaction, rows, counts, state, receipt
-and event. Unattended ones are ``erasure.purging``'s affair and pass the same places."""
+"""Erasures that somebody waits for. Of one subject and whoever goes along with it, in one
+transaction, as long as there are no more rows than one may hold; larger ones in many small ones,
+under a lease, as the purge does it, and by the purge should this process die."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import models, transaction
+from django.utils import timezone
 
 from audit.actors import Actor
 from audit.events import Reference
-from erasure import notices, requests
+from erasure import requests
 from erasure.approval import approve
 from erasure.brakes import forbid_paused
-from erasure.closing import Erasure, close_one, intend_one
-from erasure.closure import closure_of
-from erasure.deleting import forbid_blocked, lock_with_companions
-from erasure.exceptions import SubjectNotFound
-from erasure.files import note_files
-from erasure.holds import forbid_held
+from erasure.closing import Erasure
+from erasure.counting import count_rows
+from erasure.deleting import forbid_blocked, lock_with_companions, suspend_locked
+from erasure.exceptions import SubjectNotFound, UnderLegalHold
+from erasure.finishing import LOGS, finish_erasure
+from erasure.holds import forbid_held, held_among
 from erasure.models import DeletionRequest
 from erasure.planner import Plan, make_plan
 from erasure.rights import require_staff, right_to_erase
-from erasure.subjects import get_kind
+from erasure.sets import LARGE
+from erasure.subjects import get_kind, lock_order
+from erasure.working import erase_stepwise
 
-LOGS = "audit.EventDetail"
-"""The personal values beside the events: a contract may have a call of its own for them."""
+Erasures = tuple[Erasure, list[Erasure]]
+"""That of the subject, and those of whoever went along."""
 
 
 def erase_now(
@@ -54,24 +58,45 @@ def erase_now(
         if only_deleted and not kind.is_suspended(locked[subject]):
             raise SubjectNotFound(subject.kind)
         forbid_blocked(subject)
-        done, _ = erase_family(
+        begun = begin_family(
             actor=actor, subject=subject, locked=locked, now=now, reference=reference
         )
-        return done
+    done, _ = finish_family(begun, actor=actor, now=now)
+    return done
 
 
-def erase_family(
+def begin_family(
     *,
     actor: Actor,
     subject: Reference,
     locked: Mapping[Reference, Any],
     now: datetime,
+    organization_id: UUID | None = None,
+    keep_logs: bool = False,
     reference: str = "",
-) -> tuple[Erasure, list[Erasure]]:
+) -> Erasures | DeletionRequest:
     """Erase a locked subject and before it its locked companions, each under a request of its own,
-    in the caller's transaction. Returns the subject's erasure and theirs."""
-    forbid_held(subject)
-    request = requests.begin(actor=actor, subject=subject, now=now, reference=reference)
+    in the caller's transaction.
+
+    If there is too much for one, access ends in it and the request of the subject is returned under
+    a lease. ``finish_family`` takes either, after the commit. With ``keep_logs`` the personal
+    values in the audit log stay, for a caller whose contract erases them by a call of their own.
+    Raises UnderLegalHold, DeletionInProgress or LedgerUnavailable.
+    """
+    for kind in lock_order(one.kind for one in locked):
+        ids = [one.id for one in locked if one.kind == kind]
+        if held := held_among(kind, ids):
+            raise UnderLegalHold(kind, min(held))
+    spare = (LOGS,) if keep_logs else ()
+    if _is_large(locked):
+        return _take(actor, subject, locked, now, organization_id, spare, reference)
+    request = requests.begin(
+        actor=actor,
+        subject=subject,
+        now=now,
+        organization_id=organization_id,
+        reference=reference,
+    )
     companions = [
         erase_locked(
             actor=actor,
@@ -85,7 +110,60 @@ def erase_family(
         for companion in get_kind(subject.kind).companions([subject.id]).get(subject.id, ())
         if companion in locked
     ]
-    return finish_erasure(request, locked[subject], actor=actor, now=now), companions
+    done = finish_erasure(request, locked[subject], actor=actor, now=now, spare=spare)
+    return done, companions
+
+
+def finish_family(begun: Erasures | DeletionRequest, *, actor: Actor, now: datetime) -> Erasures:
+    """Return the erasures that ``begin_family`` has done, or do what it has only begun. Outside of
+    any transaction. Raises UnderLegalHold, Paused, DeletionInProgress or LedgerUnavailable when
+    something came in between: then the purge goes on from there as soon as it may."""
+    if isinstance(begun, tuple):
+        return begun
+    started = timezone.now()
+    # A lease must be told the time that it is.
+    return erase_stepwise(begun, actor=actor, clock=lambda: now + (timezone.now() - started))
+
+
+def _is_large(locked: Mapping[Reference, Any]) -> bool:
+    family: dict[str, list[UUID]] = {}
+    for one in locked:
+        family.setdefault(one.kind, []).append(one.id)
+    counted = count_rows(family, cap=LARGE)
+    parts = (counted.removed, counted.detached, counted.anonymised)
+    return counted.capped or sum(sum(part.values()) for part in parts) > LARGE
+
+
+def _take(
+    actor: Actor,
+    subject: Reference,
+    locked: Mapping[Reference, Any],
+    now: datetime,
+    organization_id: UUID | None,
+    spare: Collection[str],
+    reference: str,
+) -> DeletionRequest:
+    """Soft delete a subject, unless it is so already, and put its deletion under a lease."""
+    if not get_kind(subject.kind).is_suspended(locked[subject]):
+        suspend_locked(
+            actor=actor,
+            subject=subject,
+            locked=locked,
+            now=now,
+            organization_id=organization_id,
+            reference=reference,
+        )
+    request = requests.begin(
+        actor=actor,
+        subject=subject,
+        now=now,
+        organization_id=organization_id,
+        reference=reference,
+    )
+    if spare:
+        request.cursor = {**request.cursor, "spare": list(spare)}
+    requests.take(request, now=now)
+    return request
 
 
 def erase_locked(
@@ -96,16 +174,14 @@ def erase_locked(
     now: datetime,
     organization_id: UUID | None = None,
     cause_id: UUID | None = None,
-    keep_logs: bool = False,
     reference: str = "",
     is_repeat: bool = False,
 ) -> Erasure:
     """Erase a subject in the caller's transaction, given its locked row.
 
-    With ``keep_logs`` the personal values in the audit log stay, for a caller whose contract
-    erases them by a call of their own. With ``is_repeat`` nobody is told, since they were told
-    before a backup undid it. Raises UnderLegalHold, DeletionInProgress or
-    LedgerUnavailable. A crash before the commit leaves everything as it was.
+    With ``is_repeat`` nobody is told, since they were told before a backup undid it. Raises
+    UnderLegalHold, DeletionInProgress or LedgerUnavailable. A crash before the commit leaves
+    everything as it was.
     """
     forbid_held(subject)
     request = requests.begin(
@@ -116,43 +192,7 @@ def erase_locked(
         cause_id=cause_id,
         reference=reference,
     )
-    return finish_erasure(
-        request, instance, actor=actor, now=now, keep_logs=keep_logs, is_repeat=is_repeat
-    )
-
-
-def finish_erasure(
-    request: DeletionRequest,
-    instance: Any | None,
-    *,
-    actor: Actor,
-    now: datetime,
-    keep_logs: bool = False,
-    is_repeat: bool = False,
-) -> Erasure:
-    """Remove whatever there still is of a subject and close its request, in the caller's
-    transaction. Holds are the caller's affair; the row, if it exists, is locked."""
-    subject = request.subject
-    intend_one(request, instance, now=now)
-    told = [instance] if instance is not None and not is_repeat else []
-    whom = notices.gather(subject.kind, told)
-    note_files(subject.kind, [subject.id], now=now)
-    spare = (LOGS,) if keep_logs else ()
-    tally = closure_of(subject.kind).carry_out([subject.id], spare=spare)
-    add_counts(request, tally.removed.get(subject.id, {}))
-    request.told = whom[subject.id].channels if subject.id in whom else []
-    facts = {"reference": request.reference} if request.reference else {}
-    done = close_one(request, actor=actor, now=now, facts=facts)
-    notices.tell_erased([request], whom)
-    return done
-
-
-def add_counts(request: DeletionRequest, removed: Mapping[str, int]) -> None:
-    """Add to a request's counts what one more transaction removed."""
-    counts = dict(request.counts)
-    for label, rows in removed.items():
-        counts[label] = counts.get(label, 0) + rows
-    request.counts = counts
+    return finish_erasure(request, instance, actor=actor, now=now, is_repeat=is_repeat)
 
 
 def preview(subject: Reference) -> Plan | None:

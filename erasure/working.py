@@ -21,8 +21,13 @@ from erasure.alone import (
     piece,
     was_cancelled,
 )
-from erasure.deleting import suspend_locked
-from erasure.exceptions import LedgerUnavailable, Paused, UnderLegalHold
+from erasure.closing import Erasure
+from erasure.exceptions import (
+    DeletionInProgress,
+    LedgerUnavailable,
+    Paused,
+    UnderLegalHold,
+)
 from erasure.holds import held_among
 from erasure.models import DeletionRequest
 from erasure.requests import LeaseLost
@@ -134,6 +139,30 @@ def work_off_one(
         outcome.failed[request.pk] = requests.fail(request, error, now=clock())
 
 
+def erase_stepwise(
+    request: DeletionRequest, *, actor: Actor, clock: Clock
+) -> tuple[Erasure, list[Erasure]]:
+    """Carry an erasure that somebody waits for to its end, in many transactions under its lease;
+    return it and those of whoever went along.
+
+    Raises UnderLegalHold, Paused, LedgerUnavailable, DeletionInProgress when another worker took it
+    over, or whatever the database says. The purge goes on with what is left.
+    """
+    outcome, budget = Outcome(), Budget()
+    try:
+        _send_ahead(request, outcome, actor=actor, clock=clock, budget=budget)
+        done = erase_claimed(request, actor=actor, clock=clock, budget=budget)
+    except (UnderLegalHold, Paused, LedgerUnavailable):
+        requests.release(request)
+        raise
+    except LeaseLost as error:
+        raise DeletionInProgress(request.subject_kind, request.subject_id) from error
+    except Exception as error:
+        requests.fail(request, error, now=clock())
+        raise
+    return done, outcome.erased
+
+
 def _send_ahead(
     request: DeletionRequest, outcome: Outcome, *, actor: Actor, clock: Clock, budget: Budget
 ) -> None:
@@ -150,8 +179,7 @@ def _send_ahead(
             if candidates := _hurry(name, some, request, actor=actor, now=clock()):
                 part = work_off(candidates, actor=actor, clock=clock, budget=budget)
                 outcome.add(part)
-        if outcome.stopped:
-            raise BudgetSpent
+        _raise_stop(outcome)
         with piece(request, clock=clock) as (_, mine):
             requests.advance(mine, now=clock())
     left = kind.companions([subject_id]).get(subject_id, ()) if ahead else ()
@@ -160,6 +188,16 @@ def _send_ahead(
             raise UnderLegalHold(request.subject_kind, subject_id)
     if left:
         raise CompanionsLeft(len(left))
+
+
+def _raise_stop(outcome: Outcome) -> None:
+    """Raise what stopped the companions, for the subject waits for the same."""
+    if outcome.stopped == NO_LEDGER:
+        raise LedgerUnavailable(NO_LEDGER)
+    if outcome.stopped == NO_ROWS:
+        raise BudgetSpent
+    if outcome.stopped:
+        raise Paused(outcome.stopped)
 
 
 def _hurry(
@@ -185,14 +223,15 @@ def _hurry(
 def _ask(companion: Reference, cause: DeletionRequest, actor: Actor, now: datetime) -> UUID | None:
     """Write the request of a companion that has none; None when it is gone."""
     with transaction.atomic(durable=True):
-        if (row := lock_subject(companion)) is None:
+        if lock_subject(companion) is None:
             return None
-        request = suspend_locked(
+        # No soft delete before: it would take sessions that no receipt counts.
+        request = requests.schedule(
             actor=actor,
             subject=companion,
-            locked={companion: row},
-            now=now,
             due_at=now,
+            now=now,
+            before={},
             organization_id=cause.subject_id,
             cause_id=cause.pk,
         )

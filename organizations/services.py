@@ -19,7 +19,7 @@ from erasure.brakes import forbid_paused
 from erasure.closing import Erasure
 from erasure.deleting import forbid_blocked, lock_with_companions, suspend_locked
 from erasure.exceptions import DeletionInProgress, SubjectNotFound
-from erasure.executor import erase_family
+from erasure.executor import Erasures, begin_family, finish_family
 from erasure.models import DeletionRequest
 from erasure.rights import require_staff
 from erasure.subjects import lock_subject, lock_subjects
@@ -143,7 +143,8 @@ def delete_organization(
         managed = _lock_for_teardown(organization_id)
         if not owners.filter(user_id=actor.user_id).exists():
             raise NotOrganizationOwner(organization_id)
-        return _tear_down(actor, organization_id, managed, now)
+        begun = _begin_teardown(actor, organization_id, managed, now)
+    return _finish_teardown(begun, actor, organization_id, now)
 
 
 def schedule_deletion(
@@ -192,7 +193,8 @@ def teardown_organization(
     forbid_paused()
     with transaction.atomic(durable=True):
         managed = _lock_for_teardown(organization_id)
-        return _tear_down(actor, organization_id, managed, now, reference)
+        begun = _begin_teardown(actor, organization_id, managed, now, reference)
+    return _finish_teardown(begun, actor, organization_id, now)
 
 
 def _lock_for_teardown(organization_id: UUID) -> dict[UUID, Any]:
@@ -215,13 +217,13 @@ def _lock_for_teardown(organization_id: UUID) -> dict[UUID, Any]:
     return users
 
 
-def _tear_down(
+def _begin_teardown(
     actor: Actor,
     organization_id: UUID,
     managed: dict[UUID, Any],
     now: datetime,
     reference: str = "",
-) -> OrganizationDeletion:
+) -> Erasures | DeletionRequest:
     if managed:
         forbid_ownerless(managed.keys(), spare=organization_id)
     subject = Reference("organization", organization_id)
@@ -229,9 +231,13 @@ def _tear_down(
     locked[subject] = Organization.objects.get(pk=organization_id)
     # The row goes last: the database takes what hangs on it. A crash before the commit leaves
     # the organization and its managed users as they were.
-    done, companions = erase_family(
-        actor=actor, subject=subject, locked=locked, now=now, reference=reference
-    )
+    return begin_family(actor=actor, subject=subject, locked=locked, now=now, reference=reference)
+
+
+def _finish_teardown(
+    begun: Erasures | DeletionRequest, actor: Actor, organization_id: UUID, now: datetime
+) -> OrganizationDeletion:
+    done, companions = finish_family(begun, actor=actor, now=now)
     return OrganizationDeletion(
         organization_id=organization_id,
         deletion_id=done.request_id,

@@ -16,12 +16,12 @@ pytestmark = pytest.mark.django_db
 
 # PostgreSQL erases and counts in one statement; SQLite counts first.
 COUNTS = {
-    account: {"postgresql": 9, "sqlite": 11},
+    account: {"postgresql": 10, "sqlite": 12},
     v1_user: {"postgresql": 11, "sqlite": 11},
-    users: {"postgresql": 12, "sqlite": 14},
+    users: {"postgresql": 13, "sqlite": 15},
     logs: {"postgresql": 5, "sqlite": 5},
-    organizations: {"postgresql": 15, "sqlite": 17},
-    user: {"postgresql": 13, "sqlite": 14},
+    organizations: {"postgresql": 16, "sqlite": 18},
+    user: {"postgresql": 14, "sqlite": 15},
 }
 
 
