@@ -64,6 +64,9 @@ class SchemaImage:
             for name in self.tables:
                 connection.execute(f'CREATE TABLE image."{name}" AS TABLE public."{name}"'.encode())
 
+            # A mark that is put back like this tells of a backup; without one the ledger is new.
+            connection.execute("DELETE FROM image.erasure_ledgermark")
+
     def restore(self) -> None:
         with psycopg.connect(self.url) as connection:
             # Neither triggers nor constraints: what is put back fits together.

@@ -62,9 +62,9 @@ def build() -> dict[str, str]:
     for one in organizations:
         MembershipFactory(organization=one, role="owner")
     fates: dict[str, str] = {}
-    for number in range(6):
+    for number in range(4):
         fates[_due(_person(number, organizations))] = "completed"
-    fates[_due(_person(50, organizations))] = "completed"
+    fates[_due(_person(24, organizations))] = "completed"
     fates[_due(_family())] = "completed"
     fates[_due(_person(2, organizations), state="failed", attempts=3, retry_at=NOW)] = "completed"
     poisoned, held = _person(1, organizations), _person(1, organizations)
@@ -101,7 +101,7 @@ def _family() -> Organization:
     one: Organization = OrganizationFactory(is_deleted=True, is_active=False)
     give_key(one)
     MembershipFactory(organization=one, role="owner")
-    for rows in (0, 20, 1):
+    for rows in (0, 12, 1):
         user = _person(rows, [one, *Organization.objects.exclude(pk=one.pk)[:2]])
         ManagedUserFactory(organization=one, user=user)
         if rows != 1:

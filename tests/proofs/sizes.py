@@ -10,7 +10,11 @@ def sizes(short: int, long: int) -> pytest.MarkDecorator:
 
 BACKUPS = sizes(20, 1_000)
 RECEIPTS = sizes(50, 1_000)
-BYSTANDERS = sizes(80, 10_000)
+# Graphs on each database.
+BYSTANDERS = sizes(1_000, 10_000)
+# Death before and after every second commit: what is after one is before the next. Or at each.
+EVERY_COMMIT = sizes(2, 1)
 INSTANTS = sizes(20, 500)
+# In sets and in pieces, on two databases: each race is run four times as often, 200 and 10,000.
 RACES = sizes(50, 2_500)
 POISONED = sizes(50, 1_000)

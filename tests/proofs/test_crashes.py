@@ -19,7 +19,7 @@ import pytest
 from tests.databases import VENDORS
 from tests.live.servers import empty_database
 from tests.proofs.images import Image, image_of
-from tests.proofs.sizes import INSTANTS
+from tests.proofs.sizes import EVERY_COMMIT, INSTANTS
 from tests.proofs.victim import Victim, a_victim
 
 LATER = 6
@@ -89,9 +89,10 @@ def test_an_undisturbed_run_does_what_it_should(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
-def test_death_at_any_commit_costs_nothing(stage: Stage, side: str) -> None:
+@EVERY_COMMIT
+def test_death_at_any_commit_costs_nothing(stage: Stage, side: str, size: int) -> None:
     died = 0
-    for number in count(1):
+    for number in count(1, size):
         stage.start_anew()
         if stage.victim.do("purge", boundary=number, side=side) is None:
             died += 1
@@ -100,7 +101,7 @@ def test_death_at_any_commit_costs_nothing(stage: Stage, side: str) -> None:
         elif number > stage.commits:
             break
         stage.compare(f"killed {side} commit {number}")
-    assert died >= stage.commits - 1
+    assert died >= stage.commits // size
 
 
 @INSTANTS
