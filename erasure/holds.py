@@ -3,13 +3,14 @@
 
 from collections.abc import Collection
 from datetime import date, datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
 from audit.actors import Actor
 from audit.events import Reference, record
-from audit.statements import Among
+from audit.statements import Among, select
 from erasure import requests
 from erasure.engines import wake_purge
 from erasure.exceptions import SubjectNotFound, UnderLegalHold
@@ -19,10 +20,13 @@ from erasure.subjects import lock_subject
 
 def held_among(kind: str, ids: Collection[UUID]) -> set[UUID]:
     """Return which of these subjects a hold stands on. One query."""
-    if not ids:
-        return set()
+    return {pk for (pk,) in _held.all(kind=kind, ids=list(ids))} if ids else set()
+
+
+@select
+def _held(kind: str, ids: list[UUID]) -> Any:
     held = LegalHold.objects.active().filter(Among("subject_id", ids), subject_kind=kind)
-    return set(held.values_list("subject_id", flat=True))
+    return held.values_list("subject_id")
 
 
 def is_held(subject: Reference) -> bool:

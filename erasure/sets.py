@@ -23,6 +23,7 @@ from erasure.brakes import read_brakes
 from erasure.closing import Due, Erasure, close_set, intend_set, prepare_closing
 from erasure.closure import Closure, Step, closure_of
 from erasure.files import note_files
+from erasure.holds import held_among
 from erasure.locking import Locked, can_suspend, lock_free
 from erasure.models import DeletionRequest
 from erasure.running import fill
@@ -177,6 +178,7 @@ def _choose(
     if not locked:
         return []
     ids = list(locked)
+    held = held_among(kind.name, ids)
     brakes = read_brakes(ids)
     if brakes.is_global:
         outcome.stopped = f"paused: {brakes.reason}"
@@ -189,9 +191,8 @@ def _choose(
         involved |= kind.blockers(ids).keys()
     ready = []
     deletions = [by_id[pk].id for pk in ids]
-    for is_held, *columns in _read_due.all(ids=deletions, now=now):
-        due = Due(*columns)
-        if is_held:
+    for due in _read_due(deletions, now):
+        if due.subject_id in held:
             outcome.held += 1
         elif brakes.stop(due.subject_id, due.organization_id):
             outcome.paused += 1
@@ -202,13 +203,16 @@ def _choose(
     return ready
 
 
+def _read_due(ids: Sequence[UUID], now: datetime) -> list[Due]:
+    """Return those of the requests that are due still and that no erasure was tried for yet."""
+    return [Due(*row) for row in _due.all(ids=ids, now=now)]
+
+
 @select
-def _read_due(ids: list[UUID], now: datetime) -> Any:
-    """Those of the requests that are due still and that no erasure was tried for yet."""
-    rows = DeletionRequest.objects.with_hold().filter(
-        Among("id", ids), state=DeletionRequest.State.SCHEDULED, due_at__lte=now
-    )
-    return rows.order_by().values_list("held", *Due._fields)
+def _due(ids: list[UUID], now: datetime) -> Any:
+    scheduled = DeletionRequest.State.SCHEDULED
+    rows = DeletionRequest.objects.filter(Among("id", ids), state=scheduled, due_at__lte=now)
+    return rows.order_by().values_list(*Due._fields)
 
 
 def _own_step(closure: Closure) -> Step | None:

@@ -6,7 +6,6 @@ Each race runs on real connections behind a barrier, in sets and in pieces. The 
 guard out, at a moment that they choose, and somebody must end in between.
 """
 
-import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,7 +19,7 @@ from accounts.services import SoftDeletion, soft_delete_own_account
 from audit.actors import Actor
 from erasure import alone, closing, locking, pacing, requests, sets
 from erasure.alone import Budget
-from erasure.closing import Due
+from erasure.closing import Closing, Due
 from erasure.deleting import restore
 from erasure.exceptions import (
     DeletionInProgress,
@@ -169,31 +168,17 @@ def test_the_job_of_an_earlier_deletion_fires_late(size: int, in_pieces: bool) -
 # --- the controls: one guard out, and somebody ends in between ---------------------------------
 
 
-class ReadWithoutLooking:
-    """Reads the requests as they are, due or not, held or not."""
-
-    @staticmethod
-    def all(*, ids: Any, now: datetime) -> list[Any]:
-        rows = DeletionRequest.objects.filter(pk__in=list(ids))
-        return [(False, *row) for row in rows.values_list(*Due._fields)]
+def read_without_looking(ids: Any, now: datetime) -> list[Due]:
+    rows = DeletionRequest.objects.filter(pk__in=list(ids))
+    return [Due(*row) for row in rows.values_list(*Due._fields)]
 
 
-class ReadWithoutHolds:
-    """Reads what is due, and looks for no hold."""
-
-    @staticmethod
-    def all(*, ids: Any, now: datetime) -> list[Any]:
-        rows = DeletionRequest.objects.filter(pk__in=list(ids), state="scheduled", due_at__lte=now)
-        return [(False, *row) for row in rows.values_list(*Due._fields)]
-
-
-def close_without_looking(closing: Any, now: datetime) -> int:
-    rows = zip(closing.dues, closing.texts, closing.signatures, strict=True)
-    for it, text, signature in rows:
+def close_without_looking(closing: Closing, now: Any) -> int:
+    for it, counts, signature in zip(closing.dues, closing.counts, closing.signatures, strict=True):
         closed: Any = {
             "state": "completed",
             "finished_at": now,
-            "counts": json.loads(text),
+            "counts": counts,
             "signature": bytes.fromhex(signature),
             "statement": closing.statement,
         }
@@ -201,16 +186,9 @@ def close_without_looking(closing: Any, now: datetime) -> int:
     return len(closing.dues)
 
 
-def lock_nobody(kind: Any, ids: Any, *, is_bounded: bool = False) -> dict[Any, Any]:
+def lock_nobody(kind: Any, ids: Any, **more: Any) -> dict[Any, Any]:
     rows = kind.model._base_manager.filter(pk__in=list(ids))
-    return {row.pk: Locked(kind.born(row), is_suspended=True) for row in rows}
-
-
-def look_at_nothing(patch: pytest.MonkeyPatch) -> None:
-    """Take out what is read under the lock: the request, and whether its subject is alive."""
-    patch.setattr(sets, "_read_due", ReadWithoutLooking)
-    patch.setattr(sets, "lock_free", lock_nobody)
-    patch.setattr(closing, "_close", close_without_looking)
+    return {row.pk: Locked(kind.born(row), row.is_deleted) for row in rows}
 
 
 @pytest.fixture(params=[True, False], ids=["guarded", "unguarded"])
@@ -227,7 +205,9 @@ def test_what_was_seen_due_is_read_again(is_guarded: bool, monkeypatch: pytest.M
     """A restore comes between the look and the lock."""
     [person] = people = make_people(1)
     if not is_guarded:
-        look_at_nothing(monkeypatch)
+        monkeypatch.setattr(sets, "_read_due", read_without_looking)
+        monkeypatch.setattr(sets, "can_suspend", lambda kind: False)
+        monkeypatch.setattr(closing, "_close", close_without_looking)
     take_back(person)
     work_off_late(person)
     assert verdict(people) is is_guarded
@@ -239,7 +219,7 @@ def test_a_hold_is_looked_for_under_the_lock(
     """A hold comes between the look and the lock."""
     [person] = people = make_people(1)
     if not is_guarded:
-        monkeypatch.setattr(sets, "_read_due", ReadWithoutHolds)
+        monkeypatch.setattr(sets, "held_among", lambda kind, ids: set())
     hold(person)
     work_off_late(person)
     assert verdict(people) is is_guarded
@@ -249,7 +229,9 @@ def test_a_job_knows_its_own_deletion(is_guarded: bool, monkeypatch: pytest.Monk
     """Delete, restore, delete, and then the job of the first deletion."""
     [person] = people = make_people(1)
     if not is_guarded:
-        look_at_nothing(monkeypatch)
+        monkeypatch.setattr(sets, "_read_due", read_without_looking)
+        monkeypatch.setattr(sets, "can_suspend", lambda kind: False)
+        monkeypatch.setattr(closing, "_close", close_without_looking)
     take_back_and_delete_again(person)
     work_off_late(person)
     assert verdict(people) is is_guarded
