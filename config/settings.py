@@ -310,6 +310,9 @@ if not timedelta() < ERASURE_SWEEP_EVERY:
     raise ImproperlyConfigured("ERASURE_SWEEP_SECONDS must be 1 or more.")
 # Nobody runs a worker beside a development server; production must have one.
 ERASURE_SWEEP_EXPECTED = env.bool("ERASURE_SWEEP_EXPECTED", default=PRODUCTION)
+ERASURE_PURGE_JOBS = env.int("ERASURE_PURGE_JOBS", 1)
+if ERASURE_PURGE_JOBS < 1:
+    raise ImproperlyConfigured("ERASURE_PURGE_JOBS must be 1 or more.")
 ERASURE_OVERDUE_AFTER = timedelta(hours=env.int("ERASURE_OVERDUE_HOURS", 24))
 ERASURE_RECORDS_KEPT = timedelta(days=env.int("ERASURE_RECORDS_DAYS", 3 * 365))
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")
