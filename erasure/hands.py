@@ -14,4 +14,7 @@ def start(settings: str, database: dict[str, Any]) -> None:
     django.setup()
     from django.db import connections
 
+    # Set-up may have made a connection object already, though nobody has connected.
+    connections["default"].close()
+    del connections["default"]
     connections.settings["default"] = database

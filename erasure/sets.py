@@ -254,7 +254,11 @@ class _OwnRows:
         # The cursor is made here: a connection of Django's belongs to the thread that opened it.
         self.cursor = connection.cursor()
         self.thread = threading.Thread(target=self._delete)
-        self.thread.start() if connection.vendor == "postgresql" else self._delete()
+        # A log of queries asks the connection itself, which another thread may not do.
+        if connection.vendor == "postgresql" and not connection.queries_logged:
+            self.thread.start()
+        else:
+            self._delete()
 
     def __exit__(self, *error: object) -> None:
         if self.thread.ident is not None:

@@ -19,6 +19,7 @@ from accounts.services import soft_delete_own_account
 from audit.actors import Actor
 from audit.events import Reference
 from audit.models import AuditEvent
+from erasure.brakes import place_pause, release_pause
 from erasure.holds import place_hold, release_hold
 from erasure.models import DeletionRequest
 from tests.bystanders import charlie_untouched, read_rows
@@ -284,7 +285,84 @@ def test_a_subject_that_is_gone_already_is_closed_without_rows() -> None:
     assert request_of(user).state == "completed"
 
 
-@pytest.mark.parametrize("args", [("--limit", "0"), ("--limit", "-1"), ("--limit", "x"), ("now",)])
+def test_a_dry_run_may_be_asked_for_by_name_and_excludes_execution() -> None:
+    user = due_user()
+    code, out = run("--dry-run", "--json")
+    assert (code, json.loads(out)["executed"]) == (0, False)
+    with pytest.raises(CommandError):
+        run("--dry-run", "--execute")
+    assert exists(user)
+
+
+def test_only_what_is_overdue_by_so_much() -> None:
+    old, young = due_user(overdue=9 * DAY), due_user(overdue=3 * DAY)
+    assert erased("--older-than", "7d") == {str(old.pk)}
+    assert erased("--older-than", "80h") == set()
+    assert erased("--older-than", "70h") == {str(young.pk)}
+
+
+def test_only_subjects_of_one_kind() -> None:
+    user = due_user()
+    assert erased("--kind", "organization") == set()
+    assert erased("--kind", "user") == {str(user.pk)}
+
+
+def test_rows_are_never_more_than_allowed_and_the_exit_code_says_so() -> None:
+    users = [due_user() for _ in range(3)]
+    planned, done = run("--max-rows", "7"), run("--execute", "--max-rows", "7")
+    assert planned[1].startswith("Would erase user")
+    assert "Would erase 2 subjects, 6 rows." in planned[1]
+    assert done[0] == 3
+    assert "Erased 2 subjects, 6 rows." in done[1]
+    assert "STOPPED: no more rows may be removed in this run." in done[1]
+    assert sum(map(exists, users)) == 1
+
+
+def test_a_pause_stops_the_run_with_exit_code_3_and_a_dry_run_says_so() -> None:
+    user, staff = due_user(), Actor.system("test")
+    pause = place_pause(actor=staff, reason="a wrong query", now=timezone.now())
+    code, out = run("--execute")
+    assert (code, exists(user)) == (3, True)
+    assert out == "Erased 0 subjects, 0 rows.\nSTOPPED: paused: a wrong query.\n"
+    code, out = run("--json")
+    assert (code, json.loads(out)["stopped"]) == (3, "paused: a wrong query")
+    release_pause(actor=staff, pause_id=pause, now=timezone.now())
+    assert erased() == {str(user.pk)}
+
+
+def test_one_who_is_paused_waits_and_is_counted() -> None:
+    user, staff = due_user(), Actor.system("test")
+    place_pause(actor=staff, reason="x", now=timezone.now(), organization_id=user.pk)
+    code, out = run("--execute")
+    assert code == 0
+    assert "1 subjects wait: on hold, paused, or somebody works on them." in out
+
+
+def test_no_bar_is_drawn_where_nobody_watches() -> None:
+    due_user()
+    assert "\x1b" not in run("--execute")[1]
+
+
+def test_json_is_one_object_however_many_there_are() -> None:
+    users = [due_user() for _ in range(23)]
+    told = purge()
+    assert {subject["id"] for subject in told["subjects"]} == {str(user.pk) for user in users}
+    assert (len(told["subjects"]), told["rows"]) == (23, 23 * 3)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--limit", "0"),
+        ("--limit", "-1"),
+        ("--limit", "x"),
+        ("--max-rows", "0"),
+        ("--older-than", "7"),
+        ("--older-than", "-7d"),
+        ("--kind", "nobody"),
+        ("now",),
+    ],
+)
 def test_wrong_usage_is_refused_and_erases_nothing(args: tuple[str, ...]) -> None:
     due_user()
     before = read_rows()

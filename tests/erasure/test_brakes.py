@@ -1,0 +1,75 @@
+"""The brakes: pauses of everything and of one organization, in whole rows and on record."""
+
+from uuid import uuid4
+
+import pytest
+
+from audit.events import Reference
+from audit.models import AuditEvent
+from erasure.brakes import (
+    EVERYTHING,
+    forbid_paused,
+    place_pause,
+    read_brakes,
+    release_pause,
+    standing_pause,
+)
+from erasure.exceptions import Paused
+from erasure.models import Pause
+from tests.erasure.leaving import NOW, SYSTEM, about, due_organization, due_person, person
+from tests.factories import ManagedUserFactory, OrganizationFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_pause_of_everything_stops_everybody_until_it_is_released() -> None:
+    forbid_paused()
+    assert standing_pause() is None
+    pause = place_pause(actor=SYSTEM, reason="a wrong query", now=NOW)
+    with pytest.raises(Paused) as refused:
+        forbid_paused()
+    assert refused.value.reason == "a wrong query"
+    stranger = uuid4()
+    assert read_brakes([stranger]).stop(stranger, None)
+    assert release_pause(actor=SYSTEM, pause_id=pause, now=NOW)
+    assert not release_pause(actor=SYSTEM, pause_id=pause, now=NOW)
+    forbid_paused()
+    events = AuditEvent.objects.filter(action__startswith="pause.").order_by("id")
+    assert [(it.action, it.subject_kind, it.subject_id) for it in events] == [
+        ("pause.placed", EVERYTHING.kind, EVERYTHING.id),
+        ("pause.released", EVERYTHING.kind, EVERYTHING.id),
+    ]
+
+
+def test_a_pause_of_an_organization_stops_it_and_whom_it_manages() -> None:
+    organization, other = OrganizationFactory(), OrganizationFactory()
+    managed = ManagedUserFactory(organization=organization, user=person()).user
+    noted = due_person(organization_id=organization.pk)
+    free = ManagedUserFactory(organization=other, user=person()).user
+    place_pause(actor=SYSTEM, reason="x", now=NOW, organization_id=organization.pk)
+    forbid_paused()
+    assert standing_pause() is None
+    for row, expected in (
+        (organization, True),
+        (managed, True),
+        (noted, True),
+        (other, False),
+        (free, False),
+    ):
+        assert bool(standing_pause(about(row))) is expected, row
+    brakes = read_brakes([managed.pk, free.pk])
+    assert brakes.stop(managed.pk, None)
+    assert brakes.stop(uuid4(), organization.pk)
+    assert not brakes.stop(free.pk, other.pk)
+    event = AuditEvent.objects.get(action="pause.placed")
+    assert (event.subject_kind, event.subject_id) == ("organization", organization.pk)
+
+
+def test_a_released_pause_stops_nobody() -> None:
+    organization = due_organization()
+    Pause.objects.create(
+        organization_id=organization.pk, reason="x", placed_at=NOW, released_at=NOW
+    )
+    Pause.objects.create(reason="x", placed_at=NOW, released_at=NOW)
+    assert standing_pause(Reference("organization", organization.pk)) is None
+    assert not read_brakes([organization.pk]).stop(organization.pk, None)
