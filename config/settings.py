@@ -308,6 +308,7 @@ TASKS = {
 ERASURE_SWEEP_EVERY = timedelta(seconds=env.int("ERASURE_SWEEP_SECONDS", 300))
 if not timedelta() < ERASURE_SWEEP_EVERY:
     raise ImproperlyConfigured("ERASURE_SWEEP_SECONDS must be 1 or more.")
+ERASURE_PURGE_JOBS = env.int("ERASURE_PURGE_JOBS", 1)
 # Nobody runs a worker beside a development server; production must have one.
 ERASURE_SWEEP_EXPECTED = env.bool("ERASURE_SWEEP_EXPECTED", default=PRODUCTION)
 ERASURE_PURGE_JOBS = env.int("ERASURE_PURGE_JOBS", 1)
