@@ -15,7 +15,7 @@ from audit.actors import Actor
 from audit.events import Reference
 from audit.statements import delete, update
 from erasure.policies import DELETE, policy
-from erasure.subjects import Affected, Blocker, SubjectKind, register
+from erasure.subjects import Affected, Blocker, SubjectKind, keep_telling, register
 from organizations.models import Membership
 from organizations.ownership import find_ownerless, lock_owned
 
@@ -58,6 +58,22 @@ class UserKind(SubjectKind):
 
     def addresses(self, instance: Any) -> list[str]:
         return [instance.email] if instance.email else []
+
+    def identifiers(self, instance: Any) -> list[str]:
+        """The username, unless it is a mere word, and the address; neither when it is somebody
+        else's by now, as it can be once the account is deleted."""
+        names = keep_telling([instance.username])
+        if not instance.is_deleted:
+            return [*names, *self.addresses(instance)]
+        others = _others(instance)
+        return [
+            *(one for one in names if not others.filter(username=one).exists()),
+            *(
+                one
+                for one in self.addresses(instance)
+                if not others.filter(email__iexact=one).exists()
+            ),
+        ]
 
     def search(self, text: str) -> Q | None:
         return (
@@ -145,9 +161,13 @@ def _end_sessions(user_id: UUID) -> Any:
     return Session.objects.filter(user_id=user_id)
 
 
+def _others(user: Any) -> Any:
+    return User.objects.filter(is_deleted=False).exclude(pk=user.pk)
+
+
 def _find_taken(user: Any) -> str:
     """Return which of a deleted user's names somebody else bears; empty when none."""
-    others = User.objects.filter(is_deleted=False).exclude(pk=user.pk)
+    others = _others(user)
     if others.filter(username=user.username).exists():
         return "username"
     if user.email and others.filter(email__iexact=user.email).exists():

@@ -17,6 +17,7 @@ from django.urls import NoReverseMatch, reverse
 from typeid import TypeID
 
 from erasure.models import DeletionRequest
+from erasure.typeids import read_id, read_uuid
 
 RESTORE = "restore"
 STATUS = "status"
@@ -32,6 +33,11 @@ class Named(NamedTuple):
 def spell_deletion(deletion_id: UUID) -> str:
     """Return a deletion's id as people see it, such as ``del_01h2xcejqtf2nbrexx3vqjhp41``."""
     return str(TypeID.from_uuid(deletion_id, "del"))  # type: ignore[arg-type]
+
+
+def read_deletion(text: str) -> UUID | None:
+    """Return a deletion's id from ``del_…`` or a bare UUID, or None when the text is neither."""
+    return read_uuid(text) or read_id("del", text)
 
 
 def sign_link(purpose: str, request: DeletionRequest) -> str:

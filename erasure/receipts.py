@@ -137,9 +137,24 @@ def keep_wordings(kinds: Iterable[str]) -> None:
 
 def sign_again(request: DeletionRequest) -> None:
     """Sign a finished request anew after its row has learnt something: the result of a residual
-    search, or who was told. Call it in the transaction that writes that."""
-    [(request.signature, request.statement)] = sign_many([request])
+    search, or who was told. Call it in the transaction that writes that.
+
+    The statement stays as it was given, under the key of now. Raises ReceiptMissing. Whoever calls
+    makes sure that the receipt was genuine before: ``forbid_changed`` does.
+    """
+    key = signing.signing_key()
+    content = _wording_of(request).content
+    wording = _ready({**content, "header": {**content["header"], "kid": key.kid}})
+    _keep_statements([wording])
+    request.signature = key.private.sign(_signing_input(wording, _write_payload(request, wording)))
+    request.statement = wording.digest
     request.save(update_fields=["signature", "statement"])
+
+
+def forbid_changed(request: DeletionRequest) -> None:
+    """Raise InvalidReceipt when a request's row is not what was signed, UnknownKey when its key is
+    not at hand, ReceiptMissing when nothing was signed."""
+    verify(receipt_of(request), signing.key_set()["keys"])
 
 
 def _write_payload(request: Signable, wording: Wording) -> bytes:

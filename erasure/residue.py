@@ -5,7 +5,7 @@ lies behind the tables, deleted pages included. A hit says where and in which fo
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -71,12 +71,23 @@ class Findings:
     tables: int = 0
     read: int = 0
     is_cut: bool = False
+    identifiers: int = 0
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
 
     def __len__(self) -> int:
         return len(self.hits)
+
+    def about(self, first: int, number: int) -> "Findings":
+        """Return what was found of some of the identifiers, by the place of the first."""
+        mine = range(first, first + number)
+        return replace(
+            self,
+            hits=[hit for hit in self.hits if hit.needle in mine],
+            kept=[one for one in self.kept if one.hit.needle in mine],
+            identifiers=number,
+        )
 
 
 class _Enough(Exception):
@@ -115,7 +126,7 @@ def spell_otherwise(text: str) -> list[str]:
 class _Search:
     def __init__(self, matcher: Matcher, limit: int, on_progress: Progress) -> None:
         self.matcher, self.limit, self.on_progress = matcher, limit, on_progress
-        self.findings = Findings()
+        self.findings = Findings(identifiers=len(matcher.needles))
         self._seen: set[Hit] = set()
         self._declared = {
             model._meta.db_table: (model, policy) for model, policy in declared().items()

@@ -101,6 +101,15 @@ class SubjectKind:
         """Return the e-mail addresses that are told of the subject's deletion."""
         return []
 
+    def identifiers(self, instance: Any) -> list[str]:
+        """Return what a search for leftovers of the subject looks for, beside its id. Taken before
+        the row goes, and held in memory only.
+
+        Each must be the subject's alone: what somebody else bears, too, and what is a common word
+        would be found where it is nobody's leftover. ``keep_telling`` sorts such words out.
+        """
+        return self.addresses(instance)
+
     def search(self, text: str) -> models.Q | None:
         """Return the condition that finds subjects by what staff type, beside their id."""
         return None
@@ -150,6 +159,21 @@ class SubjectKind:
     def foresee_resume(self, instance: Any) -> str:
         """Return what stands against a restore, in words for staff; empty when nothing does."""
         return ""
+
+
+SHORTEST_NAME = 6
+
+
+def keep_telling(names: Iterable[str]) -> list[str]:
+    """Return those names that tell of their bearer wherever they lie: of six characters or more,
+    and no mere word, with or without a number after it. ``acme-1998`` is one; ``support`` may be
+    anybody's, and ``user10`` is a part of ``user100``."""
+    return [name for name in names if len(name) >= SHORTEST_NAME and not _is_word(name)]
+
+
+def _is_word(name: str) -> bool:
+    stem = name.rstrip("0123456789")
+    return not stem or stem.isalpha()
 
 
 NUMBERS = 62

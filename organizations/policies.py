@@ -14,7 +14,7 @@ from apikeys.services import revoke_keys_of_organization
 from audit.actors import Actor
 from audit.events import Reference
 from erasure.policies import DELETE, Detach, Loose, policy
-from erasure.subjects import Affected, Blocker, SubjectKind, lock_subjects, register
+from erasure.subjects import Affected, Blocker, SubjectKind, keep_telling, lock_subjects, register
 from organizations.exceptions import SlugTaken
 from organizations.models import ManagedUser, Membership, Organization
 from organizations.ownership import find_ownerless
@@ -86,6 +86,13 @@ class OrganizationKind(SubjectKind):
         owners = Membership.objects.live_owners().filter(organization_id=instance.pk)
         found = owners.exclude(user__email="").order_by("user_id")
         return list(found.values_list("user__email", flat=True))
+
+    def identifiers(self, instance: Any) -> list[str]:
+        """Slug and name, unless they are mere words or another organization's too. Not the
+        owners' addresses: the owners stay."""
+        others = _others(instance)
+        found = keep_telling(dict.fromkeys([instance.slug, instance.name]))
+        return [one for one in found if not others.filter(Q(slug=one) | Q(name=one)).exists()]
 
     def search(self, text: str) -> Q | None:
         return Q(name__icontains=text) | Q(slug__icontains=text) if text else None
@@ -175,9 +182,12 @@ class OrganizationKind(SubjectKind):
         return found
 
 
+def _others(organization: Any) -> Any:
+    return Organization.objects.filter(is_deleted=False).exclude(pk=organization.pk)
+
+
 def _is_taken(organization: Any) -> bool:
-    others = Organization.objects.filter(is_deleted=False).exclude(pk=organization.pk)
-    return others.filter(slug=organization.slug).exists()
+    return bool(_others(organization).filter(slug=organization.slug).exists())
 
 
 register(OrganizationKind())

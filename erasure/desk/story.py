@@ -178,6 +178,8 @@ TITLES = {
 def _title_of(action: str) -> str:
     if action.endswith(".exported"):
         return "a copy of the data was made"
+    if action.endswith(".searched"):
+        return "leftovers were searched for"
     return TITLES.get(action) or action.replace(".", ": ").replace("_", " ")
 
 

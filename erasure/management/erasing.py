@@ -1,6 +1,7 @@
 """Erasing one subject from the shell: the same steps, whatever it is."""
 
 from argparse import ArgumentParser
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.utils import timezone
@@ -9,6 +10,7 @@ from audit.events import Reference
 from erasure.exceptions import DeletionError
 from erasure.executor import erase_now
 from erasure.links import spell_deletion
+from erasure.management.progress import show_progress
 from erasure.management.shell import (
     REFUSED,
     ErasureCommand,
@@ -21,7 +23,12 @@ from erasure.management.shell import (
 )
 from erasure.planner import Plan, make_plan
 from erasure.references import spell
+from erasure.residue import Findings
 from erasure.subjects import get_kind
+from erasure.verifying import Sought, not_searched, search_erased, take_identifiers
+
+SHOWN = 20
+"""Leftovers that are listed in words; ``verify_erasure`` and ``--json`` list all."""
 
 
 class EraseCommand(ErasureCommand):
@@ -44,6 +51,12 @@ class EraseCommand(ErasureCommand):
         parser.add_argument(
             "--cap", type=parse_cap, help="dry run only: count at most so many rows of a model"
         )
+        parser.add_argument(
+            "--no-search",
+            dest="searches",
+            action="store_false",
+            help="with --execute: do not search for leftovers afterwards; the receipt says so",
+        )
         self.add_mode(parser)
 
     def handle(
@@ -53,6 +66,7 @@ class EraseCommand(ErasureCommand):
         plan_id: str,
         reference: str | None,
         cap: int | None,
+        searches: bool,
         execute: bool,
         json: bool,
         **options: Any,
@@ -65,13 +79,31 @@ class EraseCommand(ErasureCommand):
         if not json:
             self.print_plan(plan, label)
         told = self._dry_run(plan, plan_id)
+        sought: Sought = {}
+        now = timezone.now()
         if execute:
-            told = self._execute(found, plan_id or plan.id, reference or "")
-        if json:
-            self.write_json({**self._describe(plan), **told})
-        else:
+            sought = take_identifiers(found) if searches else {}
+            told = self._execute(found, plan_id or plan.id, reference or "", now)
+        if not json:
             self._say(told)
-        self.end(REFUSED if told["refusal"] else 0)
+        # Told before it is searched: whatever ends the search, the erasure is known to be done.
+        left = self._search(sought, now) if told["executed"] and sought else None
+        if json:
+            search = describe_left(left) if left is not None else None
+            self.write_json({**self._describe(plan), **told, "search": search})
+        elif left is not None:
+            self.stdout.write("\n".join(tell_left(left)))
+        self.end(REFUSED if told["refusal"] or left else 0)
+
+    def _search(self, sought: Sought, since: datetime) -> Findings:
+        with show_progress() as on_progress:
+            return search_erased(
+                sought,
+                actor=self.actor,
+                since=since,
+                now=timezone.now(),
+                on_progress=on_progress,
+            )
 
     def _dry_run(self, plan: Plan, plan_id: str) -> dict[str, Any]:
         refusal = foresee_refusal(plan, plan_id=plan_id)
@@ -82,14 +114,16 @@ class EraseCommand(ErasureCommand):
             "refusal": describe_refusal(refusal) if refusal else None,
         }
 
-    def _execute(self, subject: Reference, plan_id: str, reference: str) -> dict[str, Any]:
+    def _execute(
+        self, subject: Reference, plan_id: str, reference: str, now: datetime
+    ) -> dict[str, Any]:
         """Erase by the plan that was named, or the one that was shown a moment ago."""
         told: dict[str, Any] = {"executed": False, "deletion": None, "rows": {}, "refusal": None}
         try:
             done = erase_now(
                 actor=self.actor,
                 subject=subject,
-                now=timezone.now(),
+                now=now,
                 plan_id=plan_id,
                 reference=reference,
             )
@@ -114,3 +148,30 @@ class EraseCommand(ErasureCommand):
             self.stdout.write(f"Erased for ever: {rows} rows. {told['deletion']}")
         else:
             self.stdout.write("Nothing was changed. Run it again with --execute to erase.")
+
+
+def describe_left(found: Findings) -> dict[str, Any]:
+    """Return the result of the search for ``--json``; it says where, never what."""
+    return {
+        "identifiers": found.identifiers,
+        "hits": [
+            {"where": hit.where, "column": hit.column, "key": hit.key, "form": hit.form}
+            for hit in found
+        ],
+        "not_searched": not_searched(found),
+    }
+
+
+def tell_left(found: Findings) -> list[str]:
+    """Return the result of the search in words, every leftover on a line of its own."""
+    many = "identifier" if found.identifiers == 1 else "identifiers"
+    lines = [f"Not searched: {what}." for what in not_searched(found)]
+    if not found:
+        return [*lines, f"Searched for {found.identifiers} {many}: nothing is left."]
+    lines += [
+        f"LEFT BEHIND: {hit.where}, {hit.column}: {hit.key} ({hit.form})"
+        for hit in found.hits[:SHOWN]
+    ]
+    if len(found) > SHOWN:
+        lines.append(f"LEFT BEHIND: {len(found) - SHOWN} more.")
+    return [*lines, f"SOMETHING IS LEFT: {len(found)} hits of {found.identifiers} {many}."]

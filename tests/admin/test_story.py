@@ -193,8 +193,10 @@ def test_a_restored_one_is_back() -> None:
 
 def test_events_that_nobody_foresaw_are_told_in_their_own_words() -> None:
     odd = event("wind.turned", NOON + DAY, outcome="failed", facts={"wind": "west"})
-    story = tell(Sources(request(), events=[odd, event("user.exported", NOON + 2 * DAY)]))
+    later = [event("user.exported", NOON + 2 * DAY), event("user.searched", NOON + 3 * DAY)]
+    story = tell(Sources(request(), events=[odd, *later]))
     assert story[1].title == "Wind: turned"
     assert story[1].tone == "bad"
     assert "Wind: west." in words(story[1])
     assert story[2].title == "A copy of the data was made"
+    assert story[3].title == "Leftovers were searched for"

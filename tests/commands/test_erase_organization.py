@@ -69,7 +69,15 @@ def test_with_execute_it_goes_with_the_users_it_manages(form: str) -> None:
     request = DeletionRequest.objects.get(subject_id=acme.pk)
     assert told["deletion"] == ids.encode(ids.DELETION, request.pk)
     assert (request.state, request.reference) == ("completed", "Case 1")
-    assert DeletionRequest.objects.get(subject_id=managed).cause_id == request.pk
+    taken_along = DeletionRequest.objects.get(subject_id=managed)
+    assert taken_along.cause_id == request.pk
+    assert request.searched["identifiers"] == 1
+    assert (taken_along.searched["identifiers"], taken_along.searched["hits"]) == (2, 0)
+    assert told["search"] == {
+        "identifiers": 3,
+        "hits": [],
+        "not_searched": request.searched["not_searched"],
+    }
     assert AuditEvent.objects.filter(action="organization.erased", subject_id=acme.pk).exists()
 
 

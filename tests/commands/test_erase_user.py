@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.utils import timezone
 
@@ -67,7 +68,9 @@ def test_with_execute_the_user_is_gone_and_nobody_else() -> None:
     assert code == 0
     request = DeletionRequest.objects.get(subject_id=alice.pk)
     name = ids.encode(ids.DELETION, request.pk)
-    assert out.endswith(f"Erased for ever: 3 rows. {name}\n")
+    assert f"Erased for ever: 3 rows. {name}\n" in out
+    assert out.endswith("Searched for 2 identifiers: nothing is left.\n")
+    assert (request.searched["identifiers"], request.searched["hits"]) == (2, 0)
     assert not exists(alice)
     assert (request.state, request.channel, request.reference) == (
         "completed",
@@ -76,6 +79,37 @@ def test_with_execute_the_user_is_gone_and_nobody_else() -> None:
     )
     event = AuditEvent.objects.get(action="user.erased")
     assert (event.actor_kind, event.channel) == ("system", "erase_user")
+
+
+def leave_note(text: str) -> None:
+    """Leave something of a person where no policy looks for it."""
+    Group.objects.create(name=f"friends of {text}")
+
+
+def test_what_is_left_is_said_loudly_and_ends_with_1() -> None:
+    with charlie_untouched():
+        for name in ("alice", "bob"):
+            UserFactory(username=name)
+            leave_note(f"{name}@example.com")
+        code, out = run("erase_user", "alice", "--execute")
+        assert code == 1
+        assert "Erased for ever: 1 rows." in out
+        assert "LEFT BEHIND: auth_group, name: " in out
+        assert out.endswith("SOMETHING IS LEFT: 1 hits of 2 identifiers.\n")
+        code, told = run_json("erase_user", "bob", "--execute")
+    assert (code, told["executed"], told["refusal"]) == (1, True, None)
+    [hit] = told["search"]["hits"]
+    assert (hit["where"], hit["column"], hit["form"]) == ("auth_group", "name", "plain")
+    assert told["search"]["identifiers"] == 2
+    assert not User.objects.filter(username__in=["alice", "bob"]).exists()
+
+
+def test_without_a_search_the_receipt_states_none() -> None:
+    alice = UserFactory(username="alice")
+    leave_note("alice@example.com")
+    code, told = run_json("erase_user", "alice", "--execute", "--no-search")
+    assert (code, told["executed"], told["search"]) == (0, True, None)
+    assert DeletionRequest.objects.get(subject_id=alice.pk).searched == {}
 
 
 @pytest.mark.parametrize("form", ["id", "username", "address"])

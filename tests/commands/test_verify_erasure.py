@@ -9,6 +9,10 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from audit.models import AuditEvent
+from erasure import receipts, signing
+from erasure.links import spell_deletion
+from erasure.models import DeletionRequest
+from tests.commands.shell import run
 from tests.factories import UserFactory
 
 MARK = "Ann.Canary@example.org"
@@ -126,3 +130,46 @@ def test_a_terminal_sees_progress(
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     verify(MARK)
     assert "done" in capsys.readouterr().err
+
+
+def erased() -> DeletionRequest:
+    user = UserFactory(email=MARK)
+    assert run("erase_user", MARK, "--execute", "--no-search")[0] == 0
+    found: DeletionRequest = DeletionRequest.objects.get(subject_id=user.pk)
+    return found
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("spell", [lambda pk: str(pk), spell_deletion], ids=["uuid", "del"])
+def test_the_receipt_of_a_deletion_states_the_result(spell: Any) -> None:
+    request = erased()
+    code, text = verify(MARK, "--skip", "auth_group", "--deletion", spell(request.pk))
+    assert code == 0
+    assert text.endswith(f"The receipt of {spell_deletion(request.pk)} states this now.\n")
+    request.refresh_from_db()
+    stated = receipts.verify(receipts.receipt_of(request), signing.key_set()["keys"])
+    assert stated["residual_search"]["hits"] == 0
+    assert stated["residual_search"]["identifiers"] == 2
+    assert "table auth_group: left out" in stated["residual_search"]["not_searched"]
+    UserFactory(email=MARK)
+    code, text = verify("--json", MARK, "--deletion", spell(request.pk))
+    assert (code, json.loads(text)["deletion"]) == (1, spell_deletion(request.pk))
+    request.refresh_from_db()
+    assert request.searched["hits"] == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("fault", ["none", "open", "changed"])
+def test_a_deletion_without_a_genuine_receipt_is_refused_before_the_search(fault: str) -> None:
+    request = erased()
+    mine = DeletionRequest.objects.filter(pk=request.pk)
+    if fault == "changed":
+        mine.update(counts={})
+    if fault == "open":
+        mine.update(state="running", finished_at=None, signature=None, statement="")
+    name = "del_00000000000000000000000000" if fault == "none" else str(request.pk)
+    code, said = run("verify_erasure", MARK, "--deletion", name)
+    assert code == 2
+    wanted = {"none": "There is no deletion", "open": "has no receipt", "changed": "not verify"}
+    assert wanted[fault] in said
+    assert mine.get().searched == {}

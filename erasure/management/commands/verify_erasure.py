@@ -4,16 +4,25 @@ import json as jsonlib
 import sys
 from argparse import ArgumentParser
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
 
+from audit.actors import Actor
+from erasure import receipts
+from erasure.links import read_deletion, spell_deletion
 from erasure.management.progress import show_progress
+from erasure.models import DeletionRequest
 from erasure.needles import TooShort
 from erasure.residue import Findings, Hit, search
+from erasure.signing import InvalidReceipt
+from erasure.verifying import record_search
 
 
 class Command(BaseCommand):
@@ -21,6 +30,7 @@ class Command(BaseCommand):
         "Searches every column of every table, stored files, caches, mail and sessions for "
         "identifiers: e-mail addresses, names, ids. Finds them as they are, in another case, "
         "URL-encoded, in base64, JSON and HTML. Says where each one lies and never prints it. "
+        "With --deletion the receipt of that deletion states the result. "
         "Exit codes: 0 nothing found, 1 something found, 2 wrong usage."
     )
 
@@ -40,6 +50,12 @@ class Command(BaseCommand):
             action="store_true",
             help="also read the database's own files, deleted pages included",
         )
+        parser.add_argument(
+            "--deletion",
+            metavar="DELETION",
+            help="a finished deletion: search for its subject's id as well, and let its receipt "
+            "state the result",
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(
@@ -49,10 +65,14 @@ class Command(BaseCommand):
         source: str | None,
         skip: list[str],
         raw: bool,
+        deletion: str | None,
         json: bool,
         **options: Any,
     ) -> None:
         wanted = [*identifiers, *(_read_lines(source) if source else ())]
+        request = _find_deletion(deletion) if deletion else None
+        if request is not None:
+            wanted.append(str(request.subject_id))
         if not wanted:
             raise CommandError("Name at least one identifier.", returncode=2)
         started = monotonic()
@@ -62,12 +82,46 @@ class Command(BaseCommand):
         except TooShort as error:
             raise CommandError(f"Not searched: {error}.", returncode=2) from error
         seconds = monotonic() - started
+        if request is not None:
+            _record(request, found, skip)
         if json:
-            self.stdout.write(jsonlib.dumps(_facts(found, len(wanted), seconds)))
+            facts = _facts(found, len(wanted), seconds)
+            name = spell_deletion(request.pk) if request else None
+            self.stdout.write(jsonlib.dumps({**facts, "deletion": name}))
         else:
             self.stdout.write(_describe(found, len(wanted), seconds))
+            if request is not None:
+                self.stdout.write(f"The receipt of {spell_deletion(request.pk)} states this now.")
         if found:
             raise SystemExit(1)
+
+
+def _find_deletion(text: str) -> DeletionRequest:
+    """Return the deletion whose receipt is to state the result, before anything is searched."""
+    pk = read_deletion(text)
+    request: DeletionRequest | None = DeletionRequest.objects.filter(pk=pk).first() if pk else None
+    if request is None:
+        raise CommandError(f"There is no deletion {text!r}.", returncode=2)
+    _refuse(request, receipts.forbid_changed)
+    return request
+
+
+def _record(request: DeletionRequest, found: Findings, skipped: list[str]) -> None:
+    left_out = [f"table {table}: left out" for table in skipped]
+    told = replace(found, unsearched=[*found.unsearched, *left_out])
+    actor = Actor.system("verify_erasure")
+    _refuse(request, lambda it: record_search(it, told, actor=actor, now=timezone.now()))
+
+
+def _refuse(request: DeletionRequest, step: Callable[[DeletionRequest], None]) -> None:
+    name = spell_deletion(request.pk)
+    try:
+        step(request)
+    except receipts.ReceiptMissing as error:
+        raise CommandError(f"{name} has no receipt.", returncode=2) from error
+    except InvalidReceipt as error:
+        text = f"The receipt of {name} does not verify, so nothing is signed anew: {error}"
+        raise CommandError(text, returncode=2) from error
 
 
 def _read_lines(source: str) -> list[str]:
