@@ -20,7 +20,7 @@ from audit.actors import Actor
 from erasure import requests
 from erasure.brakes import read_brakes
 from erasure.chunks import carry_out_some
-from erasure.closing import Erasure, intend_one
+from erasure.closing import Erasure, intend_one, retract
 from erasure.closure import Closure, closure_of
 from erasure.deleting import forbid_blocked
 from erasure.exceptions import Paused, SubjectNotFound
@@ -134,17 +134,29 @@ def piece(
     request: DeletionRequest, *, clock: Clock, is_bounded: bool = False
 ) -> Iterator[tuple[Any | None, DeletionRequest]]:
     """One transaction of a claimed erasure: subject and request locked, in this order, the fence
-    passed, holds and pauses read again. Yields the subject's row and the request."""
-    with transaction.atomic(durable=True):
-        if is_bounded:
-            bound_statements()
-        instance = lock_subject(request.subject)
-        mine = requests.lock_claimed(request)
-        forbid_held(mine.subject)
-        brakes = read_brakes([mine.subject_id])
-        if brakes.stop(mine.subject_id, mine.organization_id):
-            raise Paused(brakes.reason)
-        yield instance, mine
+    passed, holds and pauses read again. Yields the subject's row and the request.
+
+    What the ledger was told in a piece that comes to nothing is taken back. Not when the commit
+    itself fails: then nobody knows, and the sweep finds out.
+    """
+    mine: DeletionRequest | None = None
+    is_committing = False
+    try:
+        with transaction.atomic(durable=True):
+            if is_bounded:
+                bound_statements()
+            instance = lock_subject(request.subject)
+            mine = requests.lock_claimed(request)
+            forbid_held(mine.subject)
+            brakes = read_brakes([mine.subject_id])
+            if brakes.stop(mine.subject_id, mine.organization_id):
+                raise Paused(brakes.reason)
+            yield instance, mine
+            is_committing = True
+    except BaseException:
+        if mine is not None and not is_committing:
+            retract([entry] if (entry := vars(mine).get("intent")) else [])
+        raise
 
 
 def _drain(request: DeletionRequest, *, clock: Clock, budget: Budget) -> None:
@@ -187,7 +199,8 @@ def _remove_some(request: DeletionRequest, closure: Closure, size: int, clock: C
         )
         removed = tally.removed.get(mine.subject_id, {})
         add_counts(mine, removed)
-        mine.cursor = {"begun": True, "spare": spare, **(after or {"done": True})}
+        known = {name: mine.cursor[name] for name in ("intent",) if name in mine.cursor}
+        mine.cursor = {"begun": True, "spare": spare, **known, **(after or {"done": True})}
         requests.advance(mine, now=now)
     # A crash from here on finds the piece done, counted and remembered.
     request.counts, request.cursor = mine.counts, mine.cursor

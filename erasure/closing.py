@@ -7,6 +7,7 @@ receipt is signed and the request closed in the transaction that removed the row
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -20,6 +21,7 @@ from audit.actors import Actor
 from audit.events import Happening, Reference, record, record_many
 from audit.statements import as_array
 from erasure import receipts
+from erasure.exceptions import LedgerUnavailable
 from erasure.ledger import Entry, born_text, open_ledger
 from erasure.models import DeletionRequest
 from erasure.requests import LeaseLost, complete
@@ -58,13 +60,20 @@ def intend_one(
     """Write to the ledger that a subject's rows are about to go, and after the commit that they
     went. Raises LedgerUnavailable. Call it in the transaction that removes them.
 
-    The first piece of an erasure of many is not the last: its intent stays open until the sweep
-    closes it, or the last piece writes an intent of its own.
+    The first piece of an erasure of many is not the last: its intent stays open, and is remembered
+    in the request's cursor until the last piece.
     """
     entry = make_entry(request, instance, now=now)
-    open_ledger().intend([entry])
+    if begun := request.cursor.get("intent"):
+        # The first piece has told of it.
+        entry = entry._replace(id=UUID(begun))
+    else:
+        open_ledger().intend([entry])
+        vars(request)["intent"] = entry
     if is_last:
         transaction.on_commit(partial(finish, [entry]), robust=True)
+    else:
+        request.cursor = {**request.cursor, "intent": str(entry.id)}
 
 
 def note_restored(request: DeletionRequest, instance: Any, *, now: datetime) -> None:
@@ -90,8 +99,9 @@ def make_entry(request: DeletionRequest, instance: Any | None, *, now: datetime)
 
 def intend_set(
     kind: str, dues: Sequence[Due], born: Mapping[UUID, datetime | None], *, now: datetime
-) -> None:
-    """The same for a set, with one wait for the disk."""
+) -> list[Entry]:
+    """The same for a set, with one wait for the disk. Returns what was written: should the set
+    fail, ``retract`` takes it back."""
     entries = [
         Entry(
             uuid7(), now, kind, it.subject_id, born_text(born[it.subject_id]), it.id, it.generation
@@ -100,6 +110,14 @@ def intend_set(
     ]
     open_ledger().intend(entries)
     transaction.on_commit(partial(finish, entries), robust=True)
+    return entries
+
+
+def retract(entries: Sequence[Entry]) -> None:
+    """Write that intents came to nothing, after the rollback."""
+    if entries:
+        with suppress(LedgerUnavailable):
+            open_ledger().finish(entries, "void")
 
 
 def finish(entries: Sequence[Entry]) -> None:

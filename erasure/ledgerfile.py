@@ -19,6 +19,10 @@ class FileLedger:
         self.path = path
         self._identity = ""
         self._seen_as = (0, 0, 0)
+        self.written = 0
+        self.unsettled = 0
+        """Bytes that this process has appended, and intents without an end among them: so it can
+        tell whether it was alone and has left nothing open."""
 
     def __bool__(self) -> bool:
         return True
@@ -69,9 +73,12 @@ class FileLedger:
 
     def intend(self, entries: Sequence[Entry]) -> None:
         self._append(write_lines(entries), awaits_disk=True)
+        self.unsettled += len(entries)
 
     def finish(self, entries: Sequence[Entry], state: State = "done") -> None:
         self._append(write_lines(entries, state), awaits_disk=False)
+        if state != "restored":
+            self.unsettled -= len(entries)
 
     def read(self, position: int = 0) -> Iterator[tuple[int, Entry]]:
         if not self.identity:
@@ -110,7 +117,7 @@ class FileLedger:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 try:
-                    _write_whole(descriptor, text.encode())
+                    self.written += _write_whole(descriptor, text.encode())
                 finally:
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
                 if awaits_disk:
@@ -125,12 +132,13 @@ def _sight(there: os.stat_result) -> tuple[int, int, int]:
     return there.st_dev, there.st_ino, there.st_ctime_ns
 
 
-def _write_whole(descriptor: int, data: bytes) -> None:
-    """Append under the lock: all of it or, as far as the disk lets us, nothing."""
+def _write_whole(descriptor: int, data: bytes) -> int:
+    """Append under the lock: all of it or, as far as the disk lets us, nothing. Return how much."""
     size = os.fstat(descriptor).st_size
     if size and os.pread(descriptor, 1, size - 1) != b"\n":
         # A writer died in the middle of a line. Its own line ends here, so that ours is whole.
         data = b"\n" + data
+    whole = len(data)
     try:
         while data:
             data = data[os.write(descriptor, data) :]
@@ -138,6 +146,7 @@ def _write_whole(descriptor: int, data: bytes) -> None:
         with suppress(OSError):
             os.ftruncate(descriptor, size)
         raise
+    return whole
 
 
 def _sync_folder(folder: Path) -> None:

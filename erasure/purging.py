@@ -35,6 +35,9 @@ CANARY = 10
 PAGE = 1_000
 """Due requests that are read at a time."""
 
+FEW_TO_READ = 1_000
+"""So many entries of the ledger are read again at the end of a run; more are left to the sweep."""
+
 FEW = 3
 """So many failures are no reason to stop, whatever their share."""
 
@@ -97,11 +100,13 @@ def purge_due(
     except LedgerUnavailable:
         return PurgeReport(stopped=NO_LEDGER)
     many = _count_jobs(jobs) if max_rows is None else 1
+    since = gate.stand()
     with Crew(many, actor=actor, clock=clock, budget=budget) as crew:
         run = Run(crew, clock, limit, budget, on_progress or _say_nothing, before, only)
         run.work_through(canary=canary)
     # Outside of the run: whoever looks next need not read again what is settled now.
-    gate.advance(now=clock())
+    if not gate.advance_past_own(since, now=clock()) and run.report.erased <= FEW_TO_READ:
+        gate.advance(now=clock())
     return run.report
 
 

@@ -20,10 +20,11 @@ from audit.actors import Actor
 from audit.statements import Among, select
 from erasure import notices
 from erasure.brakes import read_brakes
-from erasure.closing import Due, Erasure, close_set, intend_set, prepare_closing
+from erasure.closing import Due, Erasure, close_set, intend_set, prepare_closing, retract
 from erasure.closure import Closure, Step, closure_of
 from erasure.files import note_files
 from erasure.holds import held_among
+from erasure.ledger import Entry
 from erasure.locking import Locked, can_suspend, lock_free
 from erasure.models import DeletionRequest
 from erasure.running import fill
@@ -100,13 +101,23 @@ def erase_set(
     started = time.perf_counter()
     kind = get_kind(candidates[0].kind)
     outcome = Outcome()
-    with transaction.atomic(durable=True):
-        by_id = {it.subject_id: it for it in candidates}
-        locked = lock_free(kind, list(by_id), is_bounded=True)
-        outcome.busy = _set_aside_missing(kind, by_id, locked, outcome)
-        ready = _choose(kind, by_id, locked, outcome, now)
-        if ready:
-            outcome.erased = _erase(kind, ready, locked, actor=actor, now=now, budget=budget)
+    intents: list[Entry] = []
+    is_committing = False
+    try:
+        with transaction.atomic(durable=True):
+            by_id = {it.subject_id: it for it in candidates}
+            locked = lock_free(kind, list(by_id), is_bounded=True)
+            outcome.busy = _set_aside_missing(kind, by_id, locked, outcome)
+            if ready := _choose(kind, by_id, locked, outcome, now):
+                born = {it.subject_id: locked[it.subject_id].born for it in ready}
+                intents = intend_set(kind.name, ready, born, now=now)
+                outcome.erased = _erase(kind, ready, actor=actor, now=now, budget=budget)
+            is_committing = True
+    except BaseException:
+        # If the commit itself failed nobody knows what came of it, and the sweep finds out.
+        if not is_committing:
+            retract(intents)
+        raise
     outcome.longest = time.perf_counter() - started
     outcome.measured = len(outcome.erased), outcome.longest
     return outcome
@@ -115,7 +126,6 @@ def erase_set(
 def _erase(
     kind: SubjectKind,
     ready: Sequence[Due],
-    locked: Mapping[UUID, Locked],
     *,
     actor: Actor,
     now: datetime,
@@ -124,7 +134,6 @@ def _erase(
     ids = [it.subject_id for it in ready]
     whom = notices.gather(kind.name, _instances(kind, ids)) if notices.sends_mail() else {}
     told = {pk: it.channels for pk, it in whom.items()}
-    intend_set(kind.name, ready, {pk: locked[pk].born for pk in ids}, now=now)
     note_files(kind.name, ids, now=now)
     closure = closure_of(kind.name)
     last = _own_step(closure)
