@@ -166,6 +166,8 @@ class Contract(ViewSet):
         response = super().finalize_response(request, response, *args, **kwargs)
         response.headers.setdefault("X-Request-ID", request_id_of(request._request))
         response.headers.setdefault("Cache-Control", "no-store")
+        # "It is gone" is all that the success of a DELETE says, in every dialect.
+        response.shows_nothing = request.method == "DELETE" and response.status_code < 300
         key = getattr(request, "_auth", None)
         if key is not None and not (self.ends_credential and response.status_code < 300):
             touch_key(key, now=timezone.now())

@@ -20,8 +20,8 @@ tables."""
 
 
 class LedgerGate:
-    """Glances before a request and, unless the answer is empty, looks behind it: if a backup came
-    in between, it is what the view has read, and then nobody gets to see that."""
+    """Glances before a request and, unless the answer shows nothing, looks behind it: if a backup
+    came in between, it is what the view has read, and then nobody gets to see that."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -34,9 +34,15 @@ class LedgerGate:
         started = time.perf_counter()
         response = self.get_response(request)
         took = time.perf_counter() - started
-        if (response.status_code != NOTHING_TO_SEE or took > LONG) and (reason := gate.look()):
+        if (not _shows_nothing(response) or took > LONG) and (reason := gate.look()):
             return refuse(request, reason)
         return response
+
+
+def _shows_nothing(response: HttpResponseBase) -> bool:
+    """Whether an answer holds nothing that was read, as an empty one or one whose view says so by
+    the attribute ``shows_nothing``."""
+    return response.status_code == NOTHING_TO_SEE or getattr(response, "shows_nothing", False)
 
 
 def _open_paths() -> Any:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.db import connection, transaction
@@ -270,6 +270,25 @@ def test_a_backup_that_comes_while_a_view_reads_is_not_shown(
     assert answer.status_code == status
     if status == 503:
         assert alice.email not in answer.content.decode()
+
+
+@pytest.mark.parametrize(("long", "status"), [(3600, 200), (0, 503)])
+def test_an_answer_that_shows_nothing_needs_no_second_look(
+    ledger: Ledger, long: int, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(middleware, "LONG", long)
+    alice = UserFactory()
+    backup = Backup()
+    erase(alice)
+
+    def view(request: HttpRequest) -> HttpResponse:
+        backup.restore()
+        response: Any = HttpResponse("done")
+        response.shows_nothing = True
+        return cast("HttpResponse", response)
+
+    answer: Any = LedgerGate(view)(RequestFactory().delete("/x"))
+    assert answer.status_code == status
 
 
 def test_without_the_setting_the_answer_is_plain_text(ledger: Ledger) -> None:
