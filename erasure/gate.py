@@ -107,7 +107,7 @@ def advance(*, now: datetime) -> bool:
 class Stand:
     """Where the ledger ended at some moment, everything before it settled."""
 
-    mark: int
+    mark: marks.Mark
     end: int
     written: int
     unsettled: int
@@ -127,7 +127,7 @@ def stand() -> Stand | None:
         return None
     with _watch.lock:
         begun = _told(ledger, identity, mark.position).begun
-    return None if begun else Stand(mark.position, end, written, unsettled)
+    return None if begun else Stand(mark, end, written, unsettled)
 
 
 def advance_past_own(since: Stand | None, *, now: datetime) -> bool:
@@ -137,7 +137,7 @@ def advance_past_own(since: Stand | None, *, now: datetime) -> bool:
     Returns whether it moved. It does not when somebody else has written meanwhile; the sweep will.
     """
     ledger = open_ledger()
-    if since is None or not ledger or look():
+    if since is None or not ledger:
         return False
     identity, end = ledger.identity, ledger.end()
     own: Any = ledger
@@ -147,7 +147,8 @@ def advance_past_own(since: Stand | None, *, now: datetime) -> bool:
         return False
     with marks.locked_mark(identity):
         mark = marks.read_mark(identity)
-        if mark is None or not mark.is_sealed or mark.position != since.mark:
+        # The same mark in the same row: nobody has put another database in this one's place.
+        if mark != since.mark:
             return False
         marks.write_mark(identity, end, now)
     return True
