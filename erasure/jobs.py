@@ -1,16 +1,21 @@
-"""Who does the work of a purge: this process, or several of its own on PostgreSQL.
+"""Who does the work of a purge.
 
-Processes and no threads, since half of the work is this side of the database. The parent hands out
-what is due, so no two of them want the same rows; limits and brakes are the parent's affair.
+On PostgreSQL two threads with a connection each: while the database removes the rows of one set,
+the receipts of the other are signed, so neither waits for the other's half. With more jobs, as many
+processes instead. On SQLite, which has one writer, and within somebody else's transaction: the
+caller itself. Whoever it is, the parent hands out what is due, so no two of them want the same
+rows, and watches limits and brakes.
 """
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from os import environ
-from typing import Any
+from queue import SimpleQueue
+from threading import Thread
+from typing import Protocol
 
-from django.db import connections
+from django.db import connection, connections
 from django.utils import timezone
 
 from audit.actors import Actor
@@ -19,53 +24,139 @@ from erasure.hands import start
 from erasure.sets import Candidate, Outcome
 from erasure.working import work_off
 
-Sets = Sequence[list[Candidate]]
+LANES = 2
+"""Threads of a purge of one process, on PostgreSQL."""
 
 
-class Crew:
-    """Works off sets. With one job each call does the work; with more it hands the work out and
-    returns what has been finished meanwhile."""
+class Crew(Protocol):
+    """Works off sets, at once or by and by."""
 
-    def __init__(self, jobs: int, *, actor: Actor, clock: Clock, budget: Budget) -> None:
-        self.jobs, self.actor, self.clock, self.budget = jobs, actor, clock, budget
-        self.running: set[Future[Outcome]] = set()
-        self.pool: ProcessPoolExecutor | None = None
+    def __enter__(self) -> "Crew": ...
 
-    def __enter__(self) -> "Crew":
-        if self.jobs > 1:
-            # A forked process would share this one's connections.
-            self.pool = ProcessPoolExecutor(
-                self.jobs,
-                mp_context=get_context("spawn"),
-                initializer=start,
-                initargs=(
-                    environ["DJANGO_SETTINGS_MODULE"],
-                    dict(connections["default"].settings_dict),
-                ),
-            )
-        return self
+    def __exit__(self, *error: object) -> None: ...
 
-    def __exit__(self, *error: object) -> None:
-        if self.pool is not None:
-            self.pool.shutdown(cancel_futures=True)
-
-    def work(self, sets: Sets) -> Iterator[Outcome]:
+    def work(self, sets: Sequence[list[Candidate]]) -> Iterator[Outcome]:
         """Work off sets, or hand them out; yield what is finished by now."""
-        for candidates in sets:
-            if self.pool is None:
-                yield work_off(candidates, actor=self.actor, clock=self.clock, budget=self.budget)
-                continue
-            while len(self.running) >= self.jobs:
-                yield from self._collect(FIRST_COMPLETED)
-            self.running.add(self.pool.submit(_work, candidates, self.actor))
+        ...
 
     def wait(self) -> Iterator[Outcome]:
         """Yield what the last ones finish."""
-        while self.running:
-            yield from self._collect(FIRST_COMPLETED)
+        ...
 
-    def _collect(self, when: Any) -> Iterator[Outcome]:
-        done, self.running = wait(self.running, return_when=when)
+
+def gather_crew(jobs: int, *, actor: Actor, clock: Clock, budget: Budget) -> Crew:
+    """Return who does the work, given how many processes are wanted."""
+    is_alone = budget.left is not None or connection.vendor != "postgresql"
+    if is_alone or connection.in_atomic_block or (jobs == 1 and LANES == 1):
+        return OneHand(actor, clock, budget)
+    return Lanes(actor, clock, LANES) if jobs == 1 else Processes(actor, jobs)
+
+
+class OneHand:
+    """The caller itself."""
+
+    def __init__(self, actor: Actor, clock: Clock, budget: Budget) -> None:
+        self.actor, self.clock, self.budget = actor, clock, budget
+
+    def __enter__(self) -> "OneHand":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def work(self, sets: Sequence[list[Candidate]]) -> Iterator[Outcome]:
+        for one in sets:
+            yield work_off(one, actor=self.actor, clock=self.clock, budget=self.budget)
+
+    def wait(self) -> Iterator[Outcome]:
+        return iter(())
+
+
+class Lanes:
+    """Threads of this process, each with a connection of its own."""
+
+    def __init__(self, actor: Actor, clock: Clock, size: int) -> None:
+        self.actor, self.clock = actor, clock
+        self.inbox: SimpleQueue[list[Candidate] | None] = SimpleQueue()
+        self.outbox: SimpleQueue[Outcome | BaseException] = SimpleQueue()
+        self.running = 0
+        self.threads = [Thread(target=self._run, daemon=True) for _ in range(size)]
+
+    def __enter__(self) -> "Lanes":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # Whatever ended the run, a set that is under way comes to its end, as it would alone.
+        for _ in self.threads:
+            self.inbox.put(None)
+        for thread in self.threads:
+            thread.join()
+
+    def work(self, sets: Sequence[list[Candidate]]) -> Iterator[Outcome]:
+        for one in sets:
+            while self.running >= len(self.threads):
+                yield self._take()
+            self.running += 1
+            self.inbox.put(one)
+
+    def wait(self) -> Iterator[Outcome]:
+        while self.running:
+            yield self._take()
+
+    def _take(self) -> Outcome:
+        found = self.outbox.get()
+        self.running -= 1
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def _run(self) -> None:
+        try:
+            while (one := self.inbox.get()) is not None:
+                try:
+                    done = work_off(one, actor=self.actor, clock=self.clock, budget=Budget())
+                    self.outbox.put(done)
+                except BaseException as error:  # noqa: BLE001 - raised in the parent
+                    self.outbox.put(error)
+        finally:
+            connection.close()
+
+
+class Processes:
+    """Processes of their own, each with a connection."""
+
+    def __init__(self, actor: Actor, size: int) -> None:
+        self.actor, self.size = actor, size
+        self.running: set[Future[Outcome]] = set()
+
+    def __enter__(self) -> "Processes":
+        database = dict(connections["default"].settings_dict)
+        self.pool = ProcessPoolExecutor(
+            self.size,
+            # A forked process would share this one's connections.
+            mp_context=get_context("spawn"),
+            initializer=start,
+            initargs=(environ["DJANGO_SETTINGS_MODULE"], database),
+        )
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+    def work(self, sets: Sequence[list[Candidate]]) -> Iterator[Outcome]:
+        for one in sets:
+            while len(self.running) >= self.size:
+                yield from self._collect()
+            self.running.add(self.pool.submit(_work, one, self.actor))
+
+    def wait(self) -> Iterator[Outcome]:
+        while self.running:
+            yield from self._collect()
+
+    def _collect(self) -> Iterator[Outcome]:
+        done, self.running = wait(self.running, return_when=FIRST_COMPLETED)
         for future in done:
             yield future.result()
 

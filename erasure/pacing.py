@@ -8,10 +8,10 @@ subject would end at tiny sets on a slow disk, where large ones are wanted most.
 
 from dataclasses import dataclass
 
-QUICK = 0.11
+QUICK = 0.09
 """Seconds below which a transaction may be larger next time."""
 
-SLOW = 0.16
+SLOW = 0.13
 """Seconds above which it is smaller next time; well below the most, for machines have bad days."""
 
 MOST = 0.25

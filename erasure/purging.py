@@ -21,7 +21,7 @@ from erasure import gate, receipts
 from erasure.alone import Budget, Clock
 from erasure.closing import Erasure
 from erasure.exceptions import LedgerUnavailable
-from erasure.jobs import Crew
+from erasure.jobs import Crew, gather_crew
 from erasure.ledger import open_ledger
 from erasure.models import DeletionRequest
 from erasure.pacing import Pace
@@ -101,7 +101,7 @@ def purge_due(
         return PurgeReport(stopped=NO_LEDGER)
     many = _count_jobs(jobs) if max_rows is None else 1
     since = gate.stand()
-    with Crew(many, actor=actor, clock=clock, budget=budget) as crew:
+    with gather_crew(many, actor=actor, clock=clock, budget=budget) as crew:
         run = Run(crew, clock, limit, budget, on_progress or _say_nothing, before, only)
         run.work_through(canary=canary)
     # Outside of the run: whoever looks next need not read again what is settled now.

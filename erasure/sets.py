@@ -6,7 +6,6 @@ does not fit into a set is handed back, to be done alone: subjects that are larg
 with others or take others along, that are gone already, and those that something blocks.
 """
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,20 +13,19 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from audit.actors import Actor
 from audit.statements import Among, select
 from erasure import notices
 from erasure.brakes import read_brakes
 from erasure.closing import Due, Erasure, close_set, intend_set, prepare_closing, retract
-from erasure.closure import Closure, Step, closure_of
+from erasure.closure import closure_of
 from erasure.files import note_files
 from erasure.holds import held_among
 from erasure.ledger import Entry
 from erasure.locking import Locked, can_suspend, lock_free
 from erasure.models import DeletionRequest
-from erasure.running import fill
 from erasure.subjects import SubjectKind, get_kind
 
 LARGE = 5_000
@@ -136,18 +134,10 @@ def _erase(
     told = {pk: it.channels for pk, it in whom.items()}
     note_files(kind.name, ids, now=now)
     closure = closure_of(kind.name)
-    last = _own_step(closure)
-    tally = closure.carry_out(ids, spare=(last.label,) if last else ())
-    own = {last.label: 1} if last else {}
-    counts = {pk: {**own, **tally.removed.get(pk, {})} for pk in ids}
+    tally = closure.carry_out(ids)
+    counts = {pk: tally.removed.get(pk, {}) for pk in ids}
     _check_size(counts, budget)
-    if last is None:
-        closing = prepare_closing(kind.name, ready, counts, told, now=now)
-    else:
-        # The cascades of the subjects' own rows find nothing, and look for it all the same for a
-        # good part of the time; signing meanwhile needs the processor only.
-        with _OwnRows(kind, closure, ids):
-            closing = prepare_closing(kind.name, ready, counts, told, now=now)
+    closing = prepare_closing(kind.name, ready, counts, told, now=now)
     done = close_set(closing, actor=actor, now=now)
     if whom:
         rows = DeletionRequest.objects.filter(pk__in=[it.id for it in ready])
@@ -224,13 +214,6 @@ def _due(ids: list[UUID], now: datetime) -> Any:
     return rows.order_by().values_list(*Due._fields)
 
 
-def _own_step(closure: Closure) -> Step | None:
-    """Return the step of the subjects' own rows if it is the last one and nothing but that."""
-    last = closure.steps[-1]
-    is_own = last.model is closure.kind.model and last.touched is None
-    return last if is_own and not closure.graph.ways[last.model] else None
-
-
 def _check_size(counts: Mapping[UUID, Mapping[str, int]], budget: int | None) -> None:
     sizes = {pk: sum(rows.values()) for pk, rows in counts.items()}
     total = sum(sizes.values())
@@ -244,43 +227,3 @@ def _check_size(counts: Mapping[UUID, Mapping[str, int]], budget: int | None) ->
 
 def _instances(kind: SubjectKind, ids: Sequence[UUID]) -> Any:
     return kind.model._base_manager.filter(pk__in=[kind.pk_of(pk) for pk in ids])
-
-
-class _OwnRows:
-    """Deletes the subjects' own rows; on PostgreSQL while the caller goes on with other work."""
-
-    def __init__(self, kind: SubjectKind, closure: Closure, ids: Sequence[UUID]) -> None:
-        subjects = closure.subjects(ids)
-        dialect = subjects.dialect
-        options: Any = kind.model._meta
-        among = dialect.among(dialect.column(kind.model, options.pk.column))
-        self.text = f"DELETE FROM {dialect.quote(options.db_table)} WHERE {among.text}"  # noqa: S608
-        self.params = fill(among.params, subjects)
-        self.expected = len(ids)
-        self.error: BaseException | None = None
-
-    def __enter__(self) -> None:
-        # The cursor is made here: a connection of Django's belongs to the thread that opened it.
-        self.cursor = connection.cursor()
-        self.thread = threading.Thread(target=self._delete)
-        # A log of queries asks the connection itself, which another thread may not do.
-        if connection.vendor == "postgresql" and not connection.queries_logged:
-            self.thread.start()
-        else:
-            self._delete()
-
-    def __exit__(self, *error: object) -> None:
-        if self.thread.ident is not None:
-            self.thread.join()
-        removed = self.cursor.rowcount
-        self.cursor.close()
-        if self.error is not None:
-            raise self.error
-        if removed != self.expected:
-            raise RuntimeError(f"{removed} of {self.expected} locked rows were there to delete")
-
-    def _delete(self) -> None:
-        try:
-            self.cursor.execute(self.text, self.params)
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-            self.error = error
