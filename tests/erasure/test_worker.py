@@ -125,7 +125,7 @@ def test_killed_it_leaves_nothing_that_another_cannot_finish(url: str, tmp_path:
             process.wait(PATIENCE)
         let_time_pass()
         with running(url, tmp_path) as process:
-            # The first one may have been quick; the second one must be up before it is asked to end.
+            # The first one may have been quick: the second must be up before it is asked to end.
             until(lambda: states() == {"completed"} and has_swept(), process)
             assert end(process) == 0
     assert not any(map(exists, users))
