@@ -22,7 +22,7 @@ from audit.events import Happening, Reference, record, record_many
 from audit.statements import as_array
 from erasure import receipts
 from erasure.exceptions import LedgerUnavailable
-from erasure.ledger import Entry, born_text, open_ledger
+from erasure.ledger import Batch, Entry, born_text, open_ledger
 from erasure.models import DeletionRequest
 from erasure.requests import LeaseLost, complete
 from erasure.subjects import get_kind
@@ -102,12 +102,12 @@ def intend_set(
 ) -> list[Entry]:
     """The same for a set, with one wait for the disk. Returns what was written: should the set
     fail, ``retract`` takes it back."""
-    entries = [
+    entries = Batch(
         Entry(
             uuid7(), now, kind, it.subject_id, born_text(born[it.subject_id]), it.id, it.generation
         )
         for it in dues
-    ]
+    )
     open_ledger().intend(entries)
     transaction.on_commit(partial(finish, entries), robust=True)
     return entries

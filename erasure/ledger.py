@@ -102,21 +102,37 @@ def born_text(born: datetime | None) -> str:
     return born.astimezone(UTC).isoformat() if born else ""
 
 
+class Batch(list[Entry]):
+    """Entries that are written twice, when they begin and when they end: what both lines have in
+    common is spelled once."""
+
+    tails: list[str] | None = None
+
+
 def write_lines(entries: Iterable[Entry], state: State | None = None) -> str:
     """Return entries as lines, each with its checksum."""
+    known = entries if isinstance(entries, Batch) else Batch(entries)
+    if known.tails is None:
+        known.tails = _spell(known)
     lines = []
+    for entry, tail in zip(known, known.tails, strict=True):
+        body = f'{{"state":"{state or entry.state}",{tail}'
+        lines.append(f'{body},"sum":"{checksum(body)}"}}\n')
+    return "".join(lines)
+
+
+def _spell(entries: Iterable[Entry]) -> list[str]:
+    tails = []
     moments: dict[datetime, str] = {}
-    for entry_id, at, kind, subject, born, deletion, generation, own_state in entries:
+    for entry_id, at, kind, subject, born, deletion, generation, _ in entries:
         # The entries of a set share their moment.
         if (moment := moments.get(at)) is None:
             moment = moments[at] = at.astimezone(UTC).isoformat()
-        body = (
-            f'{{"state":"{state or own_state}","id":"{entry_id}",'
-            f'"at":"{moment}","kind":{quote(kind)},"subject":"{subject}",'
+        tails.append(
+            f'"id":"{entry_id}","at":"{moment}","kind":{quote(kind)},"subject":"{subject}",'
             f'"born":{quote(born)},"deletion":"{deletion}","generation":{generation}'
         )
-        lines.append(f'{body},"sum":"{checksum(body)}"}}\n')
-    return "".join(lines)
+    return tails
 
 
 def read_line(line: str) -> Entry | None:

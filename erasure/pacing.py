@@ -8,10 +8,10 @@ subject would end at tiny sets on a slow disk, where large ones are wanted most.
 
 from dataclasses import dataclass
 
-QUICK = 0.09
+QUICK = 0.07
 """Seconds below which a transaction may be larger next time."""
 
-SLOW = 0.13
+SLOW = 0.11
 """Seconds above which it is smaller next time; well below the most, for machines have bad days."""
 
 MOST = 0.25

@@ -433,7 +433,7 @@ def test_the_pace_grows_while_quick_and_shrinks_when_slow() -> None:
     assert pace.size == 161
     pace.observe(100, 0.01)
     assert pace.size == 161, "a set that a limit cut short says nothing"
-    pace.observe(161, 0.13)
+    pace.observe(161, 0.09)
     assert pace.size == 161
     pace.observe(161, 700)
     assert pace.size == 40
