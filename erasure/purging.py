@@ -8,6 +8,7 @@ transactions.
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -97,22 +98,23 @@ def purge_due(
     try:
         # Receipts name the ledger and their wording, so both are there before the first set.
         open_ledger().create()
+        since = gate.stand()
     except LedgerUnavailable:
         return PurgeReport(stopped=NO_LEDGER)
     many = _count_jobs(jobs) if max_rows is None else 1
-    since = gate.stand()
     with gather_crew(many, actor=actor, clock=clock, budget=budget) as crew:
         run = Run(crew, clock, limit, budget, on_progress or _say_nothing, before, only)
         run.work_through(canary=canary)
-    # Outside of the run: whoever looks next need not read again what is settled now.
-    if not gate.advance_past_own(since, now=clock()) and run.report.erased <= FEW_TO_READ:
-        gate.advance(now=clock())
+    _settle(since, run.report, clock())
     return run.report
 
 
-def count_due(*, now: datetime, before: datetime | None = None, only: str | None = None) -> int:
-    """Return how many subjects a purge would find due."""
-    return int(find_due(now, before, only).count())
+def _settle(since: gate.Stand | None, report: PurgeReport, now: datetime) -> None:
+    """Outside of the run: whoever looks next need not read again what is settled now. If it cannot
+    be said now, the sweep says it."""
+    with suppress(LedgerUnavailable):
+        if not gate.advance_past_own(since, now=now) and report.erased <= FEW_TO_READ:
+            gate.advance(now=now)
 
 
 def find_due(now: datetime, before: datetime | None, only: str | None) -> Any:

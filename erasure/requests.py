@@ -114,17 +114,6 @@ def claim(deletion_id: UUID, *, now: datetime) -> DeletionRequest | None:
     return mine
 
 
-def claim_due(*, now: datetime, skip: set[UUID]) -> DeletionRequest | None:
-    """Claim the request that has been due longest; None when nothing is due."""
-    while True:
-        found = DeletionRequest.objects.due(now).exclude(pk__in=skip).values_list("pk").first()
-        if found is None:
-            return None
-        if claimed := claim(found[0], now=now):
-            return claimed
-        skip.add(found[0])
-
-
 def lock_claimed(request: DeletionRequest) -> DeletionRequest:
     """Lock a claimed request for one more transaction of its work and return it as it is now.
 

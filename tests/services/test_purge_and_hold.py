@@ -1,6 +1,6 @@
 """A hold that arrives between a purge's claim and its work."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.conf import settings
@@ -24,12 +24,16 @@ LATER = NOW + settings.GRACE_PERIOD + timedelta(seconds=1)
 SYSTEM = Actor.system("test")
 
 
+def claim(user: User, now: datetime) -> DeletionRequest | None:
+    return requests.claim(DeletionRequest.objects.get(subject_id=user.pk).pk, now=now)
+
+
 def test_the_hold_wins_and_the_claim_is_given_back() -> None:
     with charlie_untouched():
         alice = UserFactory()
         actor = Actor(kind="user", id=alice.pk, channel="v1-user", person_id=alice.pk)
         soft_delete_own_account(actor=actor, user_id=alice.pk, now=NOW)
-        claimed = requests.claim_due(now=LATER, skip=set())
+        claimed = claim(alice, LATER)
         assert claimed
         place_hold("user", alice.pk)
         with pytest.raises(UnderLegalHold):
@@ -44,7 +48,7 @@ def test_a_claim_is_taken_once() -> None:
     alice = UserFactory()
     actor = Actor(kind="user", id=alice.pk, channel="v1-user", person_id=alice.pk)
     soft_delete_own_account(actor=actor, user_id=alice.pk, now=NOW)
-    assert requests.claim_due(now=LATER, skip=set())
-    assert requests.claim_due(now=LATER, skip=set()) is None
-    assert requests.claim_due(now=LATER + requests.LEASE, skip=set())
+    assert claim(alice, LATER)
+    assert claim(alice, LATER) is None
+    assert claim(alice, LATER + requests.LEASE)
     assert DeletionRequest.objects.get(subject_id=alice.pk).attempts == 2
