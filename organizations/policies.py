@@ -7,8 +7,9 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import F, Lookup, OuterRef, Q, Subquery
 from django.db.models.functions import Lower
+from django.db.models.lookups import IsNull
 
 from apikeys.services import revoke_keys_of_organization
 from audit.actors import Actor
@@ -20,11 +21,25 @@ from organizations.models import ManagedUser, Membership, Organization
 from organizations.ownership import find_ownerless
 
 
+class HasAddress(Lookup[Any]):
+    """The condition that an address is not empty, in the very words of the index on living ones: a
+    parameter in their place would hide from a plan that is kept that the index fits."""
+
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        column, params = self.process_lhs(compiler, connection)
+        return f"NOT ({column} = '')", params
+
+
 def not_taken_since(users: Any) -> Q:
     """An invitation quotes its invitee's address, and goes with the invitee, whoever wrote it. Not
     when somebody else has taken the address since: then it is theirs."""
-    others = get_user_model()._default_manager.filter(is_deleted=False).exclude(pk__in=users)
-    return ~Q(Exists(others.alias(low=Lower("email")).filter(low=Lower(OuterRef("email")))))
+    living = get_user_model()._default_manager.filter(HasAddress(F("email"), True))
+    others = living.filter(is_deleted=False).exclude(pk__in=users).alias(low=Lower("email"))
+    theirs = others.filter(low=Lower(OuterRef("email"))).order_by()
+    # Looked up one by one: as an EXISTS the planner may read all users for a few hundred addresses.
+    return Q(IsNull(Subquery(theirs.values("pk")[:1]), True))
 
 
 policy(
