@@ -33,3 +33,10 @@ class OrganizationNotRun(ApiKeyError):
 @dataclass
 class ExpiryInThePast(ApiKeyError):
     """A key that would be dead at birth."""
+
+
+@dataclass
+class OwnerArchived(ApiKeyError):
+    """The key's organization is archived: its keys can be listed and revoked, and nothing else."""
+
+    organization_id: UUID | None = None

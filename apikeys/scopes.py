@@ -3,6 +3,8 @@
 ACCOUNT_READ = "account:read"
 ACCOUNT_DELETE = "account:delete"
 KEYS_MANAGE = "keys:manage"
+ORGANIZATIONS_READ = "organizations:read"
+ORGANIZATIONS_WRITE = "organizations:write"
 ORGANIZATIONS_DELETE = "organizations:delete"
 ORGANIZATIONS_KEYS = "organizations:keys"
 USERS_DELETE = "users:delete"
@@ -10,12 +12,23 @@ USERS_ERASE = "users:erase"
 DELETIONS_RESTORE = "deletions:restore"
 
 PERSONAL = frozenset(
-    {ACCOUNT_READ, ACCOUNT_DELETE, KEYS_MANAGE, ORGANIZATIONS_DELETE, ORGANIZATIONS_KEYS}
+    {
+        ACCOUNT_READ,
+        ACCOUNT_DELETE,
+        KEYS_MANAGE,
+        ORGANIZATIONS_READ,
+        ORGANIZATIONS_WRITE,
+        ORGANIZATIONS_DELETE,
+        ORGANIZATIONS_KEYS,
+    }
 )
 """A key of a user's own may hold these."""
 
-ORGANIZATION = frozenset({USERS_DELETE})
+ORGANIZATION = frozenset({USERS_DELETE, ORGANIZATIONS_READ, ORGANIZATIONS_WRITE})
 """A key of an organization, a platform key, may hold these."""
+
+PLATFORM = frozenset({USERS_DELETE})
+"""What a platform key holds when nobody says otherwise."""
 
 STAFF = PERSONAL | {USERS_ERASE, DELETIONS_RESTORE}
 """A key of a staff user, an operator key, may hold these."""
@@ -24,6 +37,8 @@ DESCRIPTIONS = {
     ACCOUNT_READ: "read one's own profile",
     ACCOUNT_DELETE: "delete one's own account",
     KEYS_MANAGE: "create, list, rename and revoke one's own keys",
+    ORGANIZATIONS_READ: "see organizations that one belongs to, with their members",
+    ORGANIZATIONS_WRITE: "create, change, staff, pass on and archive organizations",
     ORGANIZATIONS_DELETE: "delete organizations that one owns",
     ORGANIZATIONS_KEYS: "create, list, rename and revoke keys of organizations that one runs",
     USERS_DELETE: "delete the users that the organization manages, and their logs",

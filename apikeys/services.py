@@ -11,7 +11,12 @@ from django.db import transaction
 from django.db.models import Case, F, Q, When
 
 from apikeys import keyformat, scopes
-from apikeys.exceptions import ApiKeyNotFound, ExpiryInThePast, ScopesNotGrantable
+from apikeys.exceptions import (
+    ApiKeyNotFound,
+    ExpiryInThePast,
+    OwnerArchived,
+    ScopesNotGrantable,
+)
 from apikeys.models import ApiKey
 from audit.actors import Actor
 from audit.events import Reference, record
@@ -83,11 +88,13 @@ def issue_key(
     """Write a key for a user or an organization, in the caller's transaction, and the event of it.
 
     The owner's row is locked and must live, so that no key is born to an account that is being
-    deleted. Raises ScopesNotGrantable, ExpiryInThePast or ActorGone.
+    deleted. Raises ScopesNotGrantable, ExpiryInThePast, ActorGone or OwnerArchived.
     """
     row = lock_subject(owner)
     if row is None or row.is_deleted or not row.is_active:
         raise ActorGone(owner.id)
+    if getattr(row, "archived_at", None):
+        raise OwnerArchived(owner.id)
     granted = frozenset(wanted)
     if extra := granted - _grantable(owner, row):
         raise ScopesNotGrantable(sorted(extra))
@@ -135,9 +142,11 @@ def list_keys(*, actor: Actor, administered: Iterable[UUID] = ()) -> list[KeyFac
 def rename_key(
     *, actor: Actor, key_id: UUID, name: str, now: datetime, administered: Iterable[UUID] = ()
 ) -> KeyFacts:
-    """Give a key another name; raises ApiKeyNotFound."""
+    """Give a key another name; raises ApiKeyNotFound or OwnerArchived."""
     with transaction.atomic(durable=True):
         key = _lock_key(actor, key_id, administered)
+        if key.organization is not None and key.organization.archived_at is not None:
+            raise OwnerArchived(key.organization_id)
         key.name = name
         key.save(update_fields=["name"])
         _record(key, "api_key.renamed", actor, now)

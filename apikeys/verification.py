@@ -1,7 +1,8 @@
 """From the text of a key to whom it stands for: one query, nothing cached.
 
 The query sees the key, its user and its organization as they are now, so a key is dead at the very
-commit that revokes it, deactivates its user or deletes its organization.
+commit that revokes it, deactivates its user, or deletes or archives its organization. With the last
+it comes back to life.
 """
 
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class Row(NamedTuple):
     user__is_staff: bool | None
     organization__is_active: bool | None
     organization__is_deleted: bool | None
+    organization__archived_at: datetime | None
 
 
 @select
@@ -61,7 +63,8 @@ class VerifiedKey:
 
 def verify_key(text: str, *, now: datetime) -> VerifiedKey | None:
     """Return whom a key stands for, or None when it is malformed, unknown, expired or revoked or
-    its user or organization is deleted or inactive. A malformed key costs no query."""
+    its user or organization is deleted or inactive, or the organization is archived. A malformed
+    key costs no query."""
     if not keyformat.is_well_formed(text, settings.API_KEY_PREFIXES):
         return None
     if (found := _find.first(digest=keyformat.digest(text))) is None:
@@ -72,6 +75,8 @@ def verify_key(text: str, *, now: datetime) -> VerifiedKey | None:
     if row.user_id and (not row.user__is_active or row.user__is_deleted):
         return None
     if row.organization_id and (not row.organization__is_active or row.organization__is_deleted):
+        return None
+    if row.organization__archived_at:
         return None
     return VerifiedKey(
         id=row.id,

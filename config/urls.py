@@ -20,6 +20,7 @@ urlpatterns = [
     path("", include("erasure.api.deletions")),
     path("", include("apikeys.api.keys")),
     path("", include("erasure.pages")),
+    path("", include("accounts.pages")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     # Made anew it costs a third of a second, which nobody should be able to ask for in a loop.

@@ -36,6 +36,18 @@ class AddressThrottle(SimpleRateThrottle):
         return f"address:{client_address(request)}"
 
 
+class GuessThrottle(AddressThrottle):
+    """Counts the attempts of an address where something could be guessed: a token, a password."""
+
+    scope = "guess"
+
+    def get_rate(self) -> str:
+        return str(settings.THROTTLE_FAILED_AUTHENTICATION)
+
+    def get_cache_key(self, request: Any, view: Any) -> str | None:
+        return f"guess:{client_address(request)}"
+
+
 class FailureThrottle(SimpleRateThrottle):
     """Counts failed authentications of an address; credentials that hold are never slowed by it.
 

@@ -109,6 +109,13 @@ class TakenAlong(RestoreError):
 
 
 @dataclass
+class OwnersGone(RestoreError):
+    """None of those who owned the subject is there any more, and it would come back ownerless."""
+
+    subject_id: UUID
+
+
+@dataclass
 class DeletionNotFound(Exception):
     """No such deletion, or none that the actor may see: the two look the same on purpose."""
 

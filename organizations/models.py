@@ -28,6 +28,7 @@ class Organization(models.Model):
     is_active = models.BooleanField(default=True)
     is_deleted = models.BooleanField(default=False)
     deleted_at = models.DateTimeField(null=True, blank=True)
+    archived_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
 
     objects = OrganizationQuerySet.as_manager()
@@ -74,7 +75,10 @@ class Membership(models.Model):
 
 
 class Invitation(models.Model):
-    """An open door for somebody who may not have an account yet. Holds a person's e-mail."""
+    """An open door for somebody who may not have an account yet. Holds a person's e-mail.
+
+    ``sent_at`` is set when its mail is on the way, by whoever sends it.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     organization = models.ForeignKey(Organization, DB_CASCADE, related_name="invitations")
@@ -86,10 +90,17 @@ class Invitation(models.Model):
     token_digest = models.CharField(max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["-created_at", "-id"]
-        indexes = [models.Index(Lower("email"), name="invitation_by_email")]
+        indexes = [
+            models.Index(Lower("email"), name="invitation_by_email"),
+            models.Index(fields=["expires_at"], name="invitation_by_expiry"),
+            models.Index(
+                fields=["created_at"], condition=Q(sent_at=None), name="unsent_invitations"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"invitation {self.id}"
@@ -113,6 +124,9 @@ class ManagedUser(models.Model):
                 fields=["organization", "external_id"],
                 name="external_id_is_unique_per_organization",
             ),
+        ]
+        indexes = [
+            models.Index(fields=["organization", "id"], name="managed_users_by_organization"),
         ]
 
     def __str__(self) -> str:

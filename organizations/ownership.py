@@ -11,14 +11,17 @@ from organizations.exceptions import OwnedOrganization, SoleOwner
 from organizations.models import Membership, Organization
 
 
-def forbid_ownerless(user_ids: Collection[UUID], *, spare: UUID | None = None) -> None:
+def forbid_ownerless(
+    user_ids: Collection[UUID], *, spare: UUID | None = None, within: UUID | None = None
+) -> None:
     """Raise SoleOwner when an organization would have no live owner without these users.
 
     Call it with the users' rows locked. It locks the organizations that they own, by id, before it
     counts: two owners who leave at once are counted one after the other. ``spare`` names an
-    organization that is itself about to go.
+    organization that is itself about to go. ``within`` names the one that they leave, or in which
+    they cease to be owners, while they stay what they are in others.
     """
-    if not (ids := _lock_owned(user_ids) - {spare}):
+    if not (ids := _lock_owned(user_ids, within) - {spare}):
         return
     safe = Membership.objects.live_owners().exclude(user_id__in=user_ids)
     kept = set(safe.filter(organization_id__in=ids).values_list("organization_id", flat=True))
@@ -51,6 +54,13 @@ def find_ownerless(
     return found
 
 
+def has_live_owner(organization_id: UUID) -> bool:
+    """Whether an organization has one now. It decides something only under the organization's
+    lock."""
+    owners = Membership.objects.live_owners().filter(organization_id=organization_id)
+    return bool(owners.exists())
+
+
 def lock_owned(user_ids: Collection[UUID]) -> None:
     """Lock the organizations that these users own, by id. Their own rows are locked already."""
     _lock_owned(user_ids)
@@ -68,23 +78,30 @@ def _describe(
     return [OwnedOrganization(row.pk, row.name, row.members) for row in counted]
 
 
-def _lock_owned(user_ids: Collection[UUID]) -> set[UUID]:
-    """Lock the organizations that these users own, by id, and return their ids."""
-    if len(user_ids) == 1:
+def _lock_owned(user_ids: Collection[UUID], within: UUID | None = None) -> set[UUID]:
+    """Lock the organizations that these users own, by id, and return the ids of the living.
+
+    Deleted ones are locked as well: one that is being restored lives when its lock is given up.
+    """
+    if within is not None:
+        rows = _owned(Q(user_id__in=user_ids, organization_id=within))
+    elif len(user_ids) == 1:
         (user_id,) = user_ids
-        return {pk for (pk,) in _lock_owned_by_one.all(user_id=user_id)}
-    return set(_owned(Q(user_id__in=user_ids)).values_list("pk", flat=True))
+        rows = _lock_owned_by_one.all(user_id=user_id)
+    else:
+        rows = _owned(Q(user_id__in=user_ids))
+    return {pk for pk, is_deleted in rows if not is_deleted}
 
 
 def _owned(by: Q) -> Any:
     owned = Membership.objects.filter(by, role="owner").values("organization")
-    living = Organization.objects.filter(pk__in=owned, is_deleted=False)
-    return living.select_for_update().order_by("pk")
+    rows = Organization.objects.filter(pk__in=owned).select_for_update()
+    return rows.order_by("pk").values_list("pk", "is_deleted")
 
 
 @select
 def _lock_owned_by_one(user_id: UUID) -> Any:
-    return _owned(Q(user_id=user_id)).values_list("pk")
+    return _owned(Q(user_id=user_id))
 
 
 _living = Q(memberships__user__is_deleted=False)

@@ -14,11 +14,13 @@ from django.db.models.lookups import IsNull
 from apikeys.services import revoke_keys_of_organization
 from audit.actors import Actor
 from audit.events import Reference
+from erasure.exceptions import OwnersGone
+from erasure.models import DeletionRequest
 from erasure.policies import DELETE, Detach, Loose, policy
 from erasure.subjects import Affected, Blocker, SubjectKind, keep_telling, lock_subjects, register
 from organizations.exceptions import SlugTaken
 from organizations.models import ManagedUser, Membership, Organization
-from organizations.ownership import find_ownerless
+from organizations.ownership import find_ownerless, has_live_owner
 
 
 class HasAddress(Lookup[Any]):
@@ -45,7 +47,7 @@ def not_taken_since(users: Any) -> Q:
 policy(
     "organizations.Organization",
     personal=["name", "slug"],
-    opaque=["id", "is_active", "is_deleted", "deleted_at", "created_at"],
+    opaque=["id", "is_active", "is_deleted", "deleted_at", "archived_at", "created_at"],
 )
 policy(
     "organizations.Membership",
@@ -70,7 +72,7 @@ policy(
     ],
     personal=["email"],
     secret=["token_digest"],
-    opaque=["id", "role", "created_at", "expires_at"],
+    opaque=["id", "role", "created_at", "expires_at", "sent_at"],
 )
 policy(
     "organizations.ManagedUser",
@@ -167,16 +169,19 @@ class OrganizationKind(SubjectKind):
 
     def suspend(self, instance: Any, *, actor: Actor, now: datetime) -> dict[str, Any]:
         """Flags down, and its keys dead."""
-        before = {"is_active": instance.is_active}
+        before = {"is_active": instance.is_active, "owned": has_live_owner(instance.pk)}
         instance.is_deleted, instance.is_active, instance.deleted_at = True, False, now
         instance.save(update_fields=["is_deleted", "is_active", "deleted_at"])
         revoke_keys_of_organization(instance.pk, now=now)
         return before
 
     def resume(self, instance: Any, before: Mapping[str, Any], *, actor: Actor) -> None:
-        """Put the flags back. Raises SlugTaken when another organization bears the slug by now."""
+        """Put the flags back. Raises SlugTaken when another organization bears the slug by now,
+        and OwnersGone when those who owned it have left meanwhile."""
         if _is_taken(instance):
             raise SlugTaken(instance.pk)
+        if _lacks_owners(instance, before):
+            raise OwnersGone(instance.pk)
         instance.is_deleted, instance.deleted_at = False, None
         instance.is_active = before.get("is_active", True)
         try:
@@ -187,7 +192,13 @@ class OrganizationKind(SubjectKind):
             raise SlugTaken(instance.pk) from error
 
     def foresee_resume(self, instance: Any) -> str:
-        return "Another organization bears the slug by now." if _is_taken(instance) else ""
+        if _is_taken(instance):
+            return "Another organization bears the slug by now."
+        about = DeletionRequest.objects.about(Reference("organization", instance.pk))
+        open_one = about.open().first()
+        if open_one is not None and _lacks_owners(instance, open_one.before):
+            return "None of its owners is left. One of them must come back first."
+        return ""
 
     def _managed(self, ids: Collection[UUID]) -> dict[UUID, list[UUID]]:
         rows = ManagedUser.objects.filter(organization_id__in=ids).order_by("user_id")
@@ -203,6 +214,19 @@ def _others(organization: Any) -> Any:
 
 def _is_taken(organization: Any) -> bool:
     return bool(_others(organization).filter(slug=organization.slug).exists())
+
+
+def _lacks_owners(organization: Any, before: Mapping[str, Any]) -> bool:
+    """Whether an organization that had an owner when it was deleted would come back without one.
+    Owners that it manages itself come back with it."""
+    return bool(before.get("owned")) and not (
+        has_live_owner(organization.pk)
+        or Membership.objects.filter(
+            organization=organization,
+            role="owner",
+            user__managed_membership__organization=organization,
+        ).exists()
+    )
 
 
 register(OrganizationKind())

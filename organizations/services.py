@@ -1,10 +1,8 @@
-"""Creating, staffing and tearing down organizations."""
+"""Keys of organizations, closing them, and tearing them down."""
 
-import hashlib
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,21 +11,19 @@ from django.db import transaction
 from apikeys.exceptions import OrganizationNotRun
 from apikeys.services import IssuedKey, issue_key
 from audit.actors import Actor
-from audit.events import Reference, record
+from audit.events import Reference
 from erasure.approval import approve
 from erasure.brakes import forbid_paused
 from erasure.closing import Erasure
-from erasure.deleting import forbid_blocked, lock_with_companions, suspend_locked
+from erasure.deleting import forbid_blocked, lock_with_companions, restore, suspend_locked
 from erasure.exceptions import DeletionInProgress, SubjectNotFound
 from erasure.executor import Erasures, begin_family, finish_family
 from erasure.models import DeletionRequest
 from erasure.rights import require_staff
 from erasure.subjects import lock_subject, lock_subjects
-from organizations.exceptions import NotOrganizationOwner
-from organizations.models import Invitation, ManagedUser, Membership, Organization, Role
+from organizations.exceptions import NotOrganizationOwner, WrongConfirmation
+from organizations.models import ManagedUser, Membership, Organization, Role
 from organizations.ownership import forbid_ownerless
-
-INVITATION_LIFETIME = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,61 +34,6 @@ class OrganizationDeletion:
     deletion_id: UUID
     counts: Mapping[str, int]
     managed_users: tuple[Erasure, ...] = field(default=())
-
-
-def create_organization(
-    *, actor: Actor, owner_id: UUID, name: str, slug: str, now: datetime
-) -> UUID:
-    """Create an organization with its first owner; return its id."""
-    with transaction.atomic(durable=True):
-        if lock_subject(Reference("user", owner_id)) is None:
-            raise SubjectNotFound("user")
-        organization = Organization.objects.create(name=name, slug=slug, created_at=now)
-        Membership.objects.create(
-            organization=organization, user_id=owner_id, role=Role.OWNER, joined_at=now
-        )
-        subject = Reference("organization", organization.pk)
-        record("organization.created", actor=actor, subject=subject, now=now)
-        return organization.pk
-
-
-def add_member(
-    *, actor: Actor, organization_id: UUID, user_id: UUID, role: str, now: datetime
-) -> None:
-    """Make a live user a member. Locks the user, then the organization."""
-    with transaction.atomic(durable=True):
-        user = lock_subject(Reference("user", user_id))
-        subject = Reference("organization", organization_id)
-        if user is None or user.is_deleted or lock_subject(subject) is None:
-            raise SubjectNotFound("user" if user is None or user.is_deleted else "organization")
-        Membership.objects.create(
-            organization_id=organization_id, user_id=user_id, role=role, joined_at=now
-        )
-        facts = {"member": str(user_id), "role": role}
-        record("member.added", actor=actor, subject=subject, now=now, facts=facts)
-
-
-def invite(
-    *, actor: Actor, organization_id: UUID, email: str, role: str, now: datetime
-) -> tuple[UUID, str]:
-    """Write an invitation; return its id and its single-use token, of which a digest is kept."""
-    token = secrets.token_urlsafe(32)
-    with transaction.atomic(durable=True):
-        subject = Reference("organization", organization_id)
-        if lock_subject(subject) is None:
-            raise SubjectNotFound("organization")
-        invitation = Invitation.objects.create(
-            organization_id=organization_id,
-            invited_by_id=actor.user_id,
-            email=email,
-            role=role,
-            token_digest=hashlib.sha256(token.encode()).hexdigest(),
-            created_at=now,
-            expires_at=now + INVITATION_LIFETIME,
-        )
-        facts = {"invitation": str(invitation.pk), "role": role}
-        record("invitation.created", actor=actor, subject=subject, now=now, facts=facts)
-    return invitation.pk, token
 
 
 def create_organization_key(
@@ -106,7 +47,7 @@ def create_organization_key(
 ) -> IssuedKey:
     """Create a platform key for an organization that the actor owns or administers.
 
-    Raises OrganizationNotRun, ScopesNotGrantable or ExpiryInThePast.
+    Raises OrganizationNotRun, OwnerArchived, ScopesNotGrantable or ExpiryInThePast.
     """
     with transaction.atomic(durable=True):
         lock_subject(Reference("organization", organization_id))
@@ -148,13 +89,14 @@ def delete_organization(
 
 
 def schedule_deletion(
-    *, actor: Actor, organization_id: UUID, now: datetime, plan_id: str = ""
+    *, actor: Actor, organization_id: UUID, slug: str, now: datetime, plan_id: str = ""
 ) -> DeletionRequest:
     """Soft delete an organization at an owner's wish, the users that it manages with it, and
-    schedule the erasure.
+    schedule the erasure. An archived organization may go, too.
 
-    ``plan_id`` names the plan that was looked at. A legal hold does not stop this: the data stays.
-    Raises SubjectNotFound, NotOrganizationOwner, Blocked, PlanDrifted or DeletionInProgress.
+    ``slug`` is what the owner typed to confirm it, and ``plan_id`` names the plan that was looked
+    at. A legal hold does not stop this: the data stays. Raises SubjectNotFound,
+    NotOrganizationOwner, WrongConfirmation, Blocked, PlanDrifted or DeletionInProgress.
     """
     subject = Reference("organization", organization_id)
     require_owner(actor, organization_id)
@@ -163,6 +105,8 @@ def schedule_deletion(
         locked = lock_with_companions(subject)
         # Asked again under the lock: somebody may have deleted it or taken the role meanwhile.
         require_owner(actor, organization_id)
+        if locked[subject].slug != slug:
+            raise WrongConfirmation(organization_id)
         forbid_blocked(subject)
         return suspend_locked(
             actor=actor,
@@ -174,11 +118,29 @@ def schedule_deletion(
         )
 
 
+def cancel_deletion(*, actor: Actor, organization_id: UUID, now: datetime) -> DeletionRequest:
+    """Take a scheduled deletion back at the wish of any owner, with all that it took along; return
+    its request. Keys stay ended, and an archived organization comes back archived.
+
+    Raises SubjectNotFound, NotOrganizationOwner, or what ``deleting.restore`` raises.
+    """
+    if not Organization.objects.filter(pk=organization_id).exists():
+        raise SubjectNotFound("organization")
+    _require_live_owner(actor, organization_id)
+    # An owner needs no permission of staff, and roles do not change while it is closed.
+    subject = Reference("organization", organization_id)
+    return restore(actor=actor, subject=subject, now=now, by_link=True)
+
+
 def require_owner(actor: Actor, organization_id: UUID) -> None:
     """Raise SubjectNotFound for an organization that does not live, and NotOrganizationOwner unless
     the actor is one of its owners."""
     if not Organization.objects.filter(pk=organization_id, is_deleted=False).exists():
         raise SubjectNotFound("organization")
+    _require_live_owner(actor, organization_id)
+
+
+def _require_live_owner(actor: Actor, organization_id: UUID) -> None:
     owners = Membership.objects.live_owners().filter(organization_id=organization_id)
     if actor.user_id is None or not owners.filter(user_id=actor.user_id).exists():
         raise NotOrganizationOwner(organization_id)

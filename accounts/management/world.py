@@ -21,8 +21,10 @@ from apikeys.services import issue_key
 from audit.actors import Actor
 from audit.events import Reference
 from contracts import ids
+from organizations.founding import create_organization
+from organizations.invitations import invite
+from organizations.members import add_member
 from organizations.models import Organization
-from organizations.services import add_member, create_organization, invite
 
 PEOPLE = {
     "alice": "Alice Archer",

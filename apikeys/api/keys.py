@@ -42,6 +42,9 @@ ERRORS: ErrorTable = {
     ),
     exceptions.OrganizationNotRun: Refusal(404, "Organization not found.", "NOT_FOUND"),
     exceptions.ApiKeyNotFound: Refusal(404, "API key not found.", "API_KEY_NOT_FOUND"),
+    exceptions.OwnerArchived: Refusal(
+        409, "The organization is archived. Unarchive it first.", "ARCHIVED"
+    ),
     exceptions.ExpiryInThePast: Refusal(422, "expires_at lies in the past.", "VALIDATION_ERROR"),
 }
 
@@ -212,7 +215,7 @@ class ApiKeys(house.HouseApi):
             raise exceptions.ScopesNotGrantable([scopes.ORGANIZATIONS_KEYS])
         if (found := ids.decode_uuid(organization)) is None:
             raise exceptions.OrganizationNotRun
-        wanted = frozenset(wish.get("scopes", scopes.ORGANIZATION))
+        wanted = frozenset(wish.get("scopes", scopes.PLATFORM))
         return create_organization_key(organization_id=found, wanted=wanted, **common)
 
 

@@ -75,6 +75,9 @@ ERRORS: ErrorTable = {
     exceptions.DeletionInProgress: Refusal(
         409, "Another deletion of the same subject is running.", "DELETION_IN_PROGRESS"
     ),
+    exceptions.OwnersGone: Refusal(
+        409, "None of its owners is left. One of them must come back first.", "OWNERS_GONE"
+    ),
     exceptions.RestoreError: Refusal(
         409, "Somebody else bears the name or the address by now.", "NAME_TAKEN"
     ),
@@ -84,6 +87,7 @@ RESTORING = (
     exceptions.GraceExpired,
     exceptions.TakenAlong,
     exceptions.DeletionInProgress,
+    exceptions.OwnersGone,
     exceptions.RestoreError,
     exceptions.RightMissing,
     exceptions.ActorGone,

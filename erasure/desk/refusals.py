@@ -11,6 +11,7 @@ from erasure.exceptions import (
     GraceExpired,
     LedgerUnavailable,
     NotRestorable,
+    OwnersGone,
     Paused,
     PlanDrifted,
     RightMissing,
@@ -51,6 +52,7 @@ put_into_words(
         UnderLegalHold: "a legal hold forbids it. Release the hold first",
         DeletionInProgress: "another deletion of it is running. Try again in a moment",
         NotRestorable: "there is no scheduled deletion to undo",
+        OwnersGone: "none of its owners is left. Restore or let in one of them first",
         Blocked: lambda error: "; ".join(it.text.rstrip(".") for it in error.blockers),
         PlanDrifted: lambda error: (
             "more or other data is there than the page showed. Look again: "

@@ -22,6 +22,7 @@ from erasure.exceptions import (
     GraceExpired,
     LedgerUnavailable,
     NotRestorable,
+    OwnersGone,
     Paused,
     PlanDrifted,
     SubjectNotFound,
@@ -171,6 +172,7 @@ EXPLANATIONS: Mapping[type[Exception], Callable[[Any], str]] = {
         f"The time to restore it ended on {error.due_at:%Y-%m-%d %H:%M %Z}."
     ),
     NotRestorable: lambda _: "There is no scheduled deletion to undo.",
+    OwnersGone: lambda _: "None of its owners is left. Restore or let in one of them first.",
     TakenAlong: lambda error: (
         f"It was deleted along with {error.taker.kind} {spell(error.taker)}. Restore that."
     ),

@@ -2,14 +2,15 @@
 
     POST /v1/organizations/550e8400-e29b-41d4-a716-446655440000/deletion HTTP/1.1
     Authorization: Bearer sk-…
+    {"slug": "acme"}
 
     HTTP/1.1 202 Accepted
     {"id": "del_…", "subject": {"kind": "organization", "id": "550e8400-…"}, "state": "scheduled",
      "requested_at": "…", "due_at": "…", "status_url": "https://…/v1/deletions/del_…?token=…"}
 
-The organization closes at once with the users that it manages, and can be restored as a whole by
-the link that its owners are sent. ``DELETE /organizations/{id}`` is the other way: at once, for
-ever.
+The slug is typed to confirm it. The organization closes at once with the users that it manages, and
+can be restored as a whole: by the link that its owners are sent, or by any of them with ``POST
+…/deletion/cancel``. ``DELETE /organizations/{id}`` is the other way: at once, for ever.
 """
 
 from typing import Any
@@ -26,11 +27,13 @@ from accounts import exceptions as accounts
 from apikeys import scopes
 from contracts import house, ids
 from contracts.base import ErrorTable
-from contracts.errors import Refusal
+from contracts.errors import InvalidRequest, Refusal
 from contracts.schema import json_object, operation
 from contracts.schema import path as path_parameter
 from contracts.validation import StrictCharField, validate
 from erasure import exceptions as erasure
+from erasure.api import deletions
+from erasure.api.deletions import PROGRESS, describe
 from erasure.api.previews import (
     CAP,
     PLAN,
@@ -42,9 +45,22 @@ from erasure.api.previews import (
     read_cap,
 )
 from organizations import exceptions as organizations
-from organizations.asking import preview_organization, schedule_own_organization
+from organizations.asking import (
+    cancel_own_deletion,
+    preview_organization,
+    schedule_own_organization,
+)
 
 OWNER_ONLY = Refusal(403, "Only an owner can delete the organization.", "INSUFFICIENT_PERMISSIONS")
+
+COMING_BACK = (
+    erasure.NotRestorable,
+    erasure.GraceExpired,
+    erasure.TakenAlong,
+    erasure.OwnersGone,
+    erasure.RestoreError,
+)
+"""What only taking a deletion back is refused for."""
 
 ERRORS: ErrorTable = {
     **REFUSALS,
@@ -61,9 +77,15 @@ ERRORS: ErrorTable = {
     organizations.SettlementRefused: Refusal(
         409, "This cannot be done with the organization.", "SETTLEMENT_REFUSED"
     ),
+    organizations.WrongConfirmation: Refusal(
+        422, "This is not the organization's slug. Nothing was done.", "WRONG_CONFIRMATION"
+    ),
+    **{kind: deletions.ERRORS[kind] for kind in COMING_BACK},
 }
 NEVER_PREVIEWED = (
     *house.NO_BODY,
+    *COMING_BACK,
+    organizations.WrongConfirmation,
     organizations.SoleOwner,
     organizations.SettlementRefused,
     erasure.Blocked,
@@ -74,6 +96,7 @@ NEVER_PREVIEWED = (
     erasure.LedgerUnavailable,
 )
 
+SLUG = {"type": "string", "minLength": 1, "maxLength": 60}
 ID = path_parameter("id", "The organization's UUID.", format="uuid")
 COMMON: dict[str, Any] = {
     "tag": "Deletions",
@@ -85,6 +108,7 @@ COMMON: dict[str, Any] = {
 
 
 class Closing(serializers.Serializer[Any]):
+    slug = StrictCharField(trim_whitespace=False, max_length=60)
     plan_id = StrictCharField(
         required=False, trim_whitespace=False, validators=[RegexValidator(PLAN_ID["pattern"])]
     )
@@ -98,7 +122,7 @@ def read_id(text: str) -> UUID:
 
 class OrganizationDeletion(house.HouseApi):
     channel = "v1-deletion"
-    rights = dict.fromkeys(("retrieve", "create"), scopes.ORGANIZATIONS_DELETE)
+    rights = dict.fromkeys(("retrieve", "create", "cancel"), scopes.ORGANIZATIONS_DELETE)
     errors = ERRORS
 
     @operation(
@@ -121,12 +145,16 @@ class OrganizationDeletion(house.HouseApi):
         "scheduleOrganizationDeletion",
         summary="Delete an organization, with a grace period",
         description="Closes an organization and the users that it manages; the data is erased when "
-        "the grace period is over. Owners only. Scope: `organizations:delete`.",
+        "the grace period is over. `slug` confirms it: the organization's own, as it is now. All "
+        "its owners are told by mail. An archived organization may go, too. Owners only. Scope: "
+        "`organizations:delete`.",
         parameters=[ID],
-        body={**json_object({"plan_id": PLAN_ID}, "plan_id"), "additionalProperties": False},
-        body_required=False,
+        body={
+            **json_object({"slug": SLUG, "plan_id": PLAN_ID}, "plan_id"),
+            "additionalProperties": False,
+        },
         success={202: (SCHEDULED, "Scheduled", None)},
-        leave_out=(erasure.UnderLegalHold, organizations.SettlementRefused),
+        leave_out=(erasure.UnderLegalHold, organizations.SettlementRefused, *COMING_BACK),
         **COMMON,
     )
     def create(self, request: Request, id: str) -> Response:  # noqa: A002 - documented name
@@ -135,6 +163,34 @@ class OrganizationDeletion(house.HouseApi):
             actor=self.actor, organization_id=read_id(id), now=timezone.now(), **wish
         )
         return Response(describe_scheduled(request, done), status=202)
+
+    @operation(
+        "cancelOrganizationDeletion",
+        summary="Take the deletion of an organization back",
+        description="Reopens a closed organization in its grace period, with everything that its "
+        "deletion took; API keys stay ended. Any owner may do it, whoever asked for the deletion. "
+        "Scope: `organizations:delete`.",
+        parameters=[ID],
+        success={200: (PROGRESS, "Taken back", None)},
+        leave_out=(
+            *house.NO_BODY,
+            InvalidRequest,
+            organizations.SoleOwner,
+            organizations.SettlementRefused,
+            organizations.WrongConfirmation,
+            erasure.Blocked,
+            erasure.PlanDrifted,
+            erasure.UnderLegalHold,
+            erasure.Paused,
+            erasure.LedgerUnavailable,
+        ),
+        **COMMON,
+    )
+    def cancel(self, request: Request, id: str) -> Response:  # noqa: A002 - documented name
+        done = cancel_own_deletion(
+            actor=self.actor, organization_id=read_id(id), now=timezone.now()
+        )
+        return Response(describe(done))
 
 
 urlpatterns = [
@@ -145,5 +201,9 @@ urlpatterns = [
     re_path(
         r"^v1/organizations/(?P<id>[^/]*)/deletion$",
         OrganizationDeletion.as_view({"post": "create"}),
+    ),
+    re_path(
+        r"^v1/organizations/(?P<id>[^/]*)/deletion/cancel$",
+        OrganizationDeletion.as_view({"post": "cancel"}),
     ),
 ]

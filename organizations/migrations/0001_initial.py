@@ -25,6 +25,7 @@ class Migration(migrations.Migration):
                 ('is_active', models.BooleanField(default=True)),
                 ('is_deleted', models.BooleanField(default=False)),
                 ('deleted_at', models.DateTimeField(blank=True, null=True)),
+                ('archived_at', models.DateTimeField(blank=True, null=True)),
                 ('created_at', models.DateTimeField()),
             ],
             options={
@@ -58,6 +59,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['created_at', 'id'],
+                'indexes': [models.Index(fields=['organization', 'id'], name='managed_users_by_organization')],
                 'constraints': [models.UniqueConstraint(fields=('organization', 'external_id'), name='external_id_is_unique_per_organization')],
             },
         ),
@@ -70,12 +72,13 @@ class Migration(migrations.Migration):
                 ('token_digest', models.CharField(editable=False, max_length=64, unique=True)),
                 ('created_at', models.DateTimeField()),
                 ('expires_at', models.DateTimeField()),
+                ('sent_at', models.DateTimeField(blank=True, null=True)),
                 ('invited_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.DB_SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
                 ('organization', models.ForeignKey(on_delete=django.db.models.deletion.DB_CASCADE, related_name='invitations', to='organizations.organization')),
             ],
             options={
                 'ordering': ['-created_at', '-id'],
-                'indexes': [models.Index(django.db.models.functions.text.Lower('email'), name='invitation_by_email')],
+                'indexes': [models.Index(django.db.models.functions.text.Lower('email'), name='invitation_by_email'), models.Index(fields=['expires_at'], name='invitation_by_expiry'), models.Index(condition=models.Q(('sent_at', None)), fields=['created_at'], name='unsent_invitations')],
             },
         ),
     ]

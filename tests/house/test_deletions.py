@@ -52,7 +52,9 @@ def delete(user: User, key: str, body: Any = None) -> Any:
     return ask("POST", f"/v1/user/{spell(user)}/deletion", key, body)
 
 
-def close(organization: Organization, key: str, body: Any = None) -> Any:
+def close(organization: Organization, key: str, **more: Any) -> Any:
+    """Delete an organization, its slug typed to confirm it."""
+    body = {"slug": organization.slug, **more}
     return ask("POST", f"/v1/organizations/{organization.pk}/deletion", key, body)
 
 
@@ -393,7 +395,7 @@ def test_only_an_owner_closes_it() -> None:
             assert refused(response) == (403, "INSUFFICIENT_PERMISSIONS")
         key = give_key(UserFactory())
         for path in (ACME, "x", ""):
-            response = ask("POST", f"/v1/organizations/{path}/deletion", key)
+            response = ask("POST", f"/v1/organizations/{path}/deletion", key, {"slug": "acme"})
             assert refused(response) == (404, "ORGANIZATION_NOT_FOUND")
         assert not fresh(Organization, organization).is_deleted
 
@@ -424,7 +426,7 @@ def test_an_organizations_plan_that_drifted_is_refused() -> None:
     path = f"/v1/organizations/{organization.pk}/deletion-preview"
     plan = ask("GET", path, key).json()["id"]
     ManagedUserFactory(organization=organization)
-    response = close(organization, key, {"plan_id": plan})
+    response = close(organization, key, plan_id=plan)
     assert refused(response) == (409, "PLAN_DRIFTED")
     assert details(response)["drift"]
 
@@ -432,9 +434,22 @@ def test_an_organizations_plan_that_drifted_is_refused() -> None:
 @pytest.mark.parametrize("body", [{"organizations": {}}, {"plan_id": 5}, {"confirm": True}])
 def test_a_fault_in_an_organizations_body_is_named(body: Any) -> None:
     alice = UserFactory()
-    response = close(owned_by(alice), give_key(alice), body)
+    response = close(owned_by(alice), give_key(alice), **body)
     assert refused(response) == (422, "VALIDATION_ERROR")
     assert faults(response) == {("body", next(iter(body)))}
+
+
+def test_the_slug_confirms_it() -> None:
+    alice = UserFactory()
+    organization, key = owned_by(alice), give_key(alice)
+    path = f"/v1/organizations/{organization.pk}/deletion"
+    assert refused(ask("POST", path, key)) == (422, "VALIDATION_ERROR")
+    assert faults(ask("POST", path, key, {})) == {("body", "slug")}
+    for typed in (organization.slug.upper(), organization.slug + " ", organization.name, "x"):
+        response = ask("POST", path, key, {"slug": typed})
+        assert refused(response) == (422, "WRONG_CONFIRMATION")
+    assert not fresh(Organization, organization).is_deleted
+    assert not DeletionRequest.objects.exists()
 
 
 # --- following ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from apikeys import scopes
-from apikeys.exceptions import ExpiryInThePast, ScopesNotGrantable
+from apikeys.exceptions import ExpiryInThePast, OwnerArchived, ScopesNotGrantable
 from apikeys.services import IssuedKey, grant_key
 from audit.actors import Actor
 from audit.events import Reference
@@ -62,6 +62,10 @@ class Command(BaseCommand):
             ) from error
         except ExpiryInThePast as error:
             raise CommandError("--expires lies in the past. Nothing was done.") from error
+        except OwnerArchived as error:
+            raise CommandError(
+                "This organization is archived and gets no key. Nothing was done."
+            ) from error
         except ActorGone as error:
             raise CommandError(
                 f"This {owner.kind} is deleted or inactive and gets no key. Nothing was done."
