@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.core.validators import RegexValidator
 from rest_framework import serializers
 
+from contracts import ids
 from contracts.errors import Fault, InvalidRequest
 
 
@@ -24,6 +26,23 @@ class StrictIntegerField(serializers.IntegerField):
         if not isinstance(data, int) or isinstance(data, bool):
             self.fail("invalid")
         return int(super().to_internal_value(data))
+
+
+def matches(pattern: str) -> RegexValidator:
+    """Return the validator of a pattern ``^…$`` as JSON Schema means it: Python's ``$`` also takes
+    a line break that follows."""
+    return RegexValidator(pattern.removesuffix("$") + r"\Z")
+
+
+class UserIdField(StrictCharField):
+    """Reads ``usr_…``; what comes out is the UUID."""
+
+    default_error_messages = {"not_an_id": "Must be a user's id, usr_…"}
+
+    def to_internal_value(self, data: Any) -> Any:
+        if (found := ids.decode(ids.USER, super().to_internal_value(data))) is None:
+            self.fail("not_an_id")
+        return found
 
 
 def validate(serializer: type[serializers.Serializer[Any]], body: Any) -> Any:

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from django.core.validators import RegexValidator
 from django.urls import re_path
 from django.utils import timezone
 from rest_framework import serializers
@@ -32,7 +31,7 @@ from contracts.base import ErrorTable
 from contracts.errors import Refusal
 from contracts.schema import json_object, operation
 from contracts.schema import path as path_parameter
-from contracts.validation import StrictCharField, validate
+from contracts.validation import StrictCharField, matches, validate
 from erasure import exceptions as erasure
 from erasure.api.previews import (
     CAP,
@@ -138,7 +137,7 @@ def _read_settlement(wish: Any) -> Settlement | None:
 
 class Leaving(serializers.Serializer[Any]):
     plan_id = StrictCharField(
-        required=False, trim_whitespace=False, validators=[RegexValidator(PLAN_ID["pattern"])]
+        required=False, trim_whitespace=False, validators=[matches(PLAN_ID["pattern"])]
     )
     organizations = SettlementsField(required=False)
 

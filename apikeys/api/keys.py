@@ -15,7 +15,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.core.validators import RegexValidator
 from django.urls import re_path
 from django.utils import timezone
 from rest_framework import serializers
@@ -30,7 +29,7 @@ from contracts.base import ErrorTable
 from contracts.errors import Refusal
 from contracts.schema import json_object, operation
 from contracts.schema import path as path_parameter
-from contracts.validation import StrictCharField, StrictIntegerField, validate
+from contracts.validation import StrictCharField, StrictIntegerField, matches, validate
 from erasure.exceptions import ActorGone
 from organizations.services import administered_by, create_organization_key
 
@@ -79,7 +78,7 @@ KEY_ID = [path_parameter("key_id", "The key's id.", pattern=KEY_PATTERN)]
 
 class Renaming(serializers.Serializer[Any]):
     name = StrictCharField(
-        max_length=100, trim_whitespace=False, validators=[RegexValidator(NAME_PATTERN)]
+        max_length=100, trim_whitespace=False, validators=[matches(NAME_PATTERN)]
     )
 
 

@@ -14,7 +14,6 @@ is compared in constant time; a token, when one is sent, decides.
 from typing import Any
 from uuid import UUID
 
-from django.core.validators import RegexValidator
 from django.http import HttpResponse
 from django.urls import re_path
 from django.utils import timezone
@@ -31,7 +30,7 @@ from contracts.errors import InvalidRequest, Refusal
 from contracts.schema import header, json_object, operation, query
 from contracts.schema import path as path_parameter
 from contracts.throttling import AddressThrottle
-from contracts.validation import StrictCharField, validate
+from contracts.validation import StrictCharField, matches, validate
 from erasure import exceptions
 from erasure.api.previews import (
     DELETION_ID,
@@ -140,7 +139,7 @@ class Restoring(serializers.Serializer[Any]):
         max_length=200,
         required=False,
         trim_whitespace=False,
-        validators=[RegexValidator(REFERENCE["pattern"])],
+        validators=[matches(REFERENCE["pattern"])],
     )
 
 

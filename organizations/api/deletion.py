@@ -16,7 +16,6 @@ can be restored as a whole: by the link that its owners are sent, or by any of t
 from typing import Any
 from uuid import UUID
 
-from django.core.validators import RegexValidator
 from django.urls import re_path
 from django.utils import timezone
 from rest_framework import serializers
@@ -30,7 +29,7 @@ from contracts.base import ErrorTable
 from contracts.errors import InvalidRequest, Refusal
 from contracts.schema import json_object, operation
 from contracts.schema import path as path_parameter
-from contracts.validation import StrictCharField, validate
+from contracts.validation import StrictCharField, matches, validate
 from erasure import exceptions as erasure
 from erasure.api import deletions
 from erasure.api.deletions import PROGRESS, describe
@@ -110,7 +109,7 @@ COMMON: dict[str, Any] = {
 class Closing(serializers.Serializer[Any]):
     slug = StrictCharField(trim_whitespace=False, max_length=60)
     plan_id = StrictCharField(
-        required=False, trim_whitespace=False, validators=[RegexValidator(PLAN_ID["pattern"])]
+        required=False, trim_whitespace=False, validators=[matches(PLAN_ID["pattern"])]
     )
 
 

@@ -14,10 +14,12 @@ from contracts.base import Contract
 from erasure.api import deletions
 from erasure.exceptions import DeletionError, RestoreError, UnderLegalHold
 from organizations.api import deletion as of_organizations
-from organizations.exceptions import SettlementRefused
+from organizations.api import invitations, managed_users, members, organizations
+from organizations.exceptions import OrganizationError, SettlementRefused
 from tests.architecture.test_contracts import operations, subclasses
 
-FILES: list[Any] = [of_users, of_organizations, deletions]
+LIFE: list[Any] = [organizations, members, invitations, managed_users]
+FILES: list[Any] = [of_users, of_organizations, deletions, *LIFE]
 OPERATIONS: dict[str, tuple[str, str, Any]] = {
     "previewUserDeletion": ("get", "/v1/user/{user_id}/deletion-preview", of_users),
     "scheduleUserDeletion": ("post", "/v1/user/{user_id}/deletion", of_users),
@@ -114,3 +116,36 @@ def test_a_body_that_may_be_left_out_is_documented_so(document: dict[str, Any]) 
 def test_a_receipt_is_documented_as_what_it_is(document: dict[str, Any]) -> None:
     content = operations(document)["getDeletionReceipt"]["responses"]["200"]["content"]
     assert list(content) == ["application/jose"]
+
+
+def test_every_refusal_within_an_organization_has_its_words() -> None:
+    """In one of the files at least: each lists what its own services raise."""
+    told = {kind for module in [*LIFE, of_organizations] for kind in module.ERRORS}
+    missing = sorted(c.__name__ for c in subclasses(OrganizationError) if c not in told)
+    assert not missing, f"Add to ERRORS beneath organizations/api: {', '.join(missing)}"
+
+
+PATHS = ("/v1/organizations", "/v1/invitations")
+
+
+def test_the_life_of_an_organization_is_documented(document: dict[str, Any]) -> None:
+    texts = {line.text for module in LIFE for line in module.ERRORS.values()}
+    found = 0
+    for path, methods in document["paths"].items():
+        for described in methods.values():
+            if not path.startswith(PATHS) or described["tags"] != ["Organizations"]:
+                continue
+            found += 1
+            responses = described["responses"]
+            assert {"405", "429", "500"} <= responses.keys(), path
+            assert ({} in described["security"]) == (path == "/v1/invitations/sign-up")
+            assert ("401" in responses) == (path != "/v1/invitations/sign-up")
+            for status, response in responses.items():
+                if int(status) >= 400:
+                    assert set(response["description"].split("; ")) <= texts, (path, status)
+                    assert response["content"]["application/json"]["examples"]
+            body = described.get("requestBody")
+            if body:
+                schema = body["content"]["application/json"]["schema"]
+                assert schema["additionalProperties"] is False
+    assert found == 21

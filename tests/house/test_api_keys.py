@@ -138,6 +138,7 @@ def test_somebody_elses_key_looks_like_none() -> None:
         ({"name": "x" * 101}, ["name"]),
         ({"name": 5}, ["name"]),
         ({"name": "a\u0000b"}, ["name"]),
+        ({"name": "a\n"}, ["name"]),
         ({"name": "a", "scopes": "account:read"}, ["scopes"]),
         ({"name": "a", "expires_in_days": "7"}, ["expires_in_days"]),
         ({"name": "a", "expires_in_days": True}, ["expires_in_days"]),
