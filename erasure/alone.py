@@ -90,7 +90,7 @@ def erase_claimed(
     the database says. What was committed until then stays done and counted.
     """
     if request.cursor or is_large(request.subject):
-        _drain(request, clock=clock, budget=budget)
+        _drain(request, actor=actor, clock=clock, budget=budget)
     rows = sum(request.counts.values())
     started = perf_counter()
     with piece(request, clock=clock) as (instance, mine):
@@ -159,7 +159,7 @@ def piece(
         raise
 
 
-def _drain(request: DeletionRequest, *, clock: Clock, budget: Budget) -> None:
+def _drain(request: DeletionRequest, *, actor: Actor, clock: Clock, budget: Budget) -> None:
     """Remove a large subject's rows piece by piece, all but its own row and what came meanwhile."""
     closure = closure_of(request.subject_kind)
     pace = Pace(size=PIECE, least=50, most=20_000)
@@ -168,7 +168,7 @@ def _drain(request: DeletionRequest, *, clock: Clock, budget: Budget) -> None:
             raise BudgetSpent
         started = perf_counter()
         try:
-            rows = _remove_some(request, closure, size, clock)
+            rows = _remove_some(request, closure, size, actor, clock)
         except OperationalError as error:
             if not was_cancelled(error) or pace.size == pace.least:
                 raise
@@ -183,7 +183,9 @@ def _drain(request: DeletionRequest, *, clock: Clock, budget: Budget) -> None:
     closure.count([request.subject_id])
 
 
-def _remove_some(request: DeletionRequest, closure: Closure, size: int, clock: Clock) -> int:
+def _remove_some(
+    request: DeletionRequest, closure: Closure, size: int, actor: Actor, clock: Clock
+) -> int:
     """Remove one piece and write down how far that is; return the rows that went or changed."""
     now = clock()
     with piece(request, clock=clock, is_bounded=True) as (instance, mine):
@@ -191,6 +193,8 @@ def _remove_some(request: DeletionRequest, closure: Closure, size: int, clock: C
             forbid_alive(mine, instance)
             forbid_blocked(mine.subject)
             intend_one(mine, instance, now=now, is_last=False)
+            # The rows that the orders are written from go in this piece or a later one.
+            get_kind(mine.subject_kind).order_effects([mine.subject_id], actor=actor, now=now)
             # A file stays for as long as some row names it, so all may be noted now.
             note_files(mine.subject_kind, [mine.subject_id], now=now)
         spare = mine.cursor.get("spare", [])

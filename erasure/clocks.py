@@ -17,7 +17,7 @@ from django.conf import settings
 
 from erasure import retention, taskrows, totals
 from erasure.bulk import carry_on
-from erasure.chores import all_chores
+from erasure.chores import all_chores, all_errands
 from erasure.engines import is_behind, wake
 from erasure.files import remove_noted
 from erasure.models import DeletionRequest, DoomedFile, Heartbeat
@@ -148,6 +148,20 @@ def do_chores(now: datetime, execute: bool) -> Facts:
     return {it.name: it.remove(now) if execute else it.count(now) for it in all_chores()}
 
 
+def run_errands(now: datetime, execute: bool) -> Facts:
+    """See to what is due in other rooms. One that fails keeps none of the others waiting."""
+    done: Facts = {}
+    errors: list[Exception] = []
+    for errand in all_errands():
+        try:
+            done[errand.name] = errand.see_to(now) if execute else errand.due(now)
+        except Exception as error:  # noqa: BLE001 - raised below, when all had their turn
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return done
+
+
 STEPS: Mapping[str, Callable[[datetime, bool], Facts]] = {
     "tasks": tend_tasks,
     "bulks": carry_on,
@@ -157,5 +171,6 @@ STEPS: Mapping[str, Callable[[datetime, bool], Facts]] = {
     "warnings": warn_subjects,
     "totals": add_up,
     "retention": enforce_retention,
+    "errands": run_errands,
     "chores": do_chores,
 }

@@ -160,6 +160,8 @@ def _take(
         organization_id=organization_id,
         reference=reference,
     )
+    # Not when the last row goes: who was told that it is gone is not billed until then.
+    get_kind(subject.kind).order_effects([subject.id], actor=actor, now=now)
     if spare:
         request.cursor = {**request.cursor, "spare": list(spare)}
     requests.take(request, now=now)

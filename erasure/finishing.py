@@ -10,6 +10,7 @@ from erasure.closing import Erasure, close_one, intend_one
 from erasure.closure import closure_of
 from erasure.files import note_files
 from erasure.models import DeletionRequest
+from erasure.subjects import get_kind
 
 LOGS = "audit.EventDetail"
 """The personal values beside the events: a contract may have a call of its own for them."""
@@ -32,6 +33,7 @@ def finish_erasure(
     intend_one(request, instance, now=now)
     told = [instance] if instance is not None and not is_repeat else []
     whom = notices.gather(subject.kind, told)
+    get_kind(subject.kind).order_effects([subject.id], actor=actor, now=now)
     note_files(subject.kind, [subject.id], now=now)
     tally = closure_of(subject.kind).carry_out([subject.id], spare=spare)
     add_counts(request, tally.removed.get(subject.id, {}))

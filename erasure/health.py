@@ -63,6 +63,20 @@ def check_pauses(now: datetime) -> Finding:
     return Finding()
 
 
+def register_alarm(name: str, look: Callable[[datetime], str]) -> None:
+    """Make a check of another room known: ``look`` returns what is wrong, in words without
+    personal data, or nothing when all is well. What is wrong turns readiness red."""
+    _alarms[name] = look
+
+
+def find_alarms(now: datetime) -> dict[str, str]:
+    """Return what other rooms find wrong at this moment, by name; all that is well is left out."""
+    found = {name: look(now) for name, look in sorted(_alarms.items())}
+    return {name: text for name, text in found.items() if text}
+
+
+_alarms: dict[str, Callable[[datetime], str]] = {}
+
 CHECKS: Mapping[str, Callable[[datetime], Finding]] = {
     "ledger": check_ledger,
     "sweep": check_sweep,
@@ -72,7 +86,11 @@ CHECKS: Mapping[str, Callable[[datetime], Finding]] = {
 
 def find(now: datetime) -> dict[str, Finding]:
     """Return every finding by the name of its check."""
-    return {name: check(now) for name, check in CHECKS.items()}
+    alarms = find_alarms(now)
+    return {name: check(now) for name, check in CHECKS.items()} | {
+        name: Finding(alarms[name], red=True) if name in alarms else Finding()
+        for name in sorted(_alarms)
+    }
 
 
 def _first_need() -> datetime | None:

@@ -132,6 +132,7 @@ def _erase(
     ids = [it.subject_id for it in ready]
     whom = notices.gather(kind.name, _instances(kind, ids)) if notices.sends_mail() else {}
     told = {pk: it.channels for pk, it in whom.items()}
+    kind.order_effects(ids, actor=actor, now=now)
     note_files(kind.name, ids, now=now)
     closure = closure_of(kind.name)
     tally = closure.carry_out(ids)

@@ -138,6 +138,14 @@ class SubjectKind:
         """Return what the erasure does outside the database."""
         return []
 
+    def order_effects(self, ids: Collection[UUID], *, actor: Actor, now: datetime) -> None:
+        """Write down what is to happen outside of the database, for these subjects for ever: a
+        subscription is to be cancelled. Orders must outlive the subjects' rows.
+
+        Called before rows go, and may be called again for a subject whose erasure takes several
+        transactions: ordered twice must be ordered once.
+        """
+
     def companions(self, ids: Collection[UUID]) -> dict[UUID, list[Reference]]:
         """Return the subjects that go along with each of these: users that an organization
         manages. They are locked and erased first, each with a request of its own."""
