@@ -66,6 +66,7 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 INSTALLED_APPS = [
     "accounts",
     "organizations",
+    "organizations.billing",
     "apikeys",
     "erasure",
     "audit",
@@ -229,6 +230,15 @@ if API_KEY_PREFIX.endswith("demo-"):
     raise ImproperlyConfigured("API_KEY_PREFIX must not end in 'demo-', which marks demo keys.")
 DEMO_KEY_PREFIX = f"{API_KEY_PREFIX}demo-"
 API_KEY_PREFIXES = (API_KEY_PREFIX,) if PRODUCTION else (API_KEY_PREFIX, DEMO_KEY_PREFIX)
+
+# --- billing ----------------------------------------------------------------------------------
+
+STRIPE_API_KEY = env.str("STRIPE_API_KEY", "")
+STRIPE_API_BASE = env.str("STRIPE_API_BASE", "https://api.stripe.com")
+if PRODUCTION and not STRIPE_API_BASE.startswith("https://"):
+    raise ImproperlyConfigured("STRIPE_API_BASE must begin with https://: it is sent the key.")
+STRIPE_TIMEOUT = env.float("STRIPE_TIMEOUT_SECONDS", 20.0)
+STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", "")
 
 # --- HTTP -------------------------------------------------------------------------------------
 

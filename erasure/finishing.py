@@ -33,11 +33,12 @@ def finish_erasure(
     intend_one(request, instance, now=now)
     told = [instance] if instance is not None and not is_repeat else []
     whom = notices.gather(subject.kind, told)
-    get_kind(subject.kind).order_effects([subject.id], actor=actor, now=now)
+    ordered = get_kind(subject.kind).order_effects([subject.id], actor=actor, now=now)
     note_files(subject.kind, [subject.id], now=now)
     tally = closure_of(subject.kind).carry_out([subject.id], spare=spare)
     add_counts(request, tally.removed.get(subject.id, {}))
-    request.told = whom[subject.id].channels if subject.id in whom else []
+    channels = whom[subject.id].channels if subject.id in whom else []
+    request.told = [*channels, *ordered.get(subject.id, ())]
     facts = {"reference": request.reference} if request.reference else {}
     done = close_one(request, actor=actor, now=now, facts=facts)
     notices.tell_erased([request], whom)

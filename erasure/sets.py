@@ -131,8 +131,9 @@ def _erase(
 ) -> list[Erasure]:
     ids = [it.subject_id for it in ready]
     whom = notices.gather(kind.name, _instances(kind, ids)) if notices.sends_mail() else {}
-    told = {pk: it.channels for pk, it in whom.items()}
-    kind.order_effects(ids, actor=actor, now=now)
+    ordered = kind.order_effects(ids, actor=actor, now=now)
+    told: dict[UUID, Sequence[str]] = dict(ordered)
+    told |= {pk: [*it.channels, *ordered.get(pk, ())] for pk, it in whom.items()}
     note_files(kind.name, ids, now=now)
     closure = closure_of(kind.name)
     tally = closure.carry_out(ids)

@@ -1,6 +1,6 @@
 """What a deletion can be about. Apps describe their subjects; this room walks the registry."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, cached_property
@@ -138,13 +138,17 @@ class SubjectKind:
         """Return what the erasure does outside the database."""
         return []
 
-    def order_effects(self, ids: Collection[UUID], *, actor: Actor, now: datetime) -> None:
+    def order_effects(
+        self, ids: Collection[UUID], *, actor: Actor, now: datetime
+    ) -> Mapping[UUID, Sequence[str]]:
         """Write down what is to happen outside of the database, for these subjects for ever: a
-        subscription is to be cancelled. Orders must outlive the subjects' rows.
+        subscription is to be cancelled. Orders must outlive the subjects' rows. Return what has
+        been ordered for each, in lines for its receipt, without personal data.
 
         Called before rows go, and may be called again for a subject whose erasure takes several
-        transactions: ordered twice must be ordered once.
+        transactions: ordered twice must be ordered once, and said each time.
         """
+        return {}
 
     def companions(self, ids: Collection[UUID]) -> dict[UUID, list[Reference]]:
         """Return the subjects that go along with each of these: users that an organization

@@ -1,6 +1,6 @@
 """Organizations as subjects of deletion, and what happens to the tables of this room."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Lookup, OuterRef, Q, Subquery
 from django.db.models.functions import Lower
 from django.db.models.lookups import IsNull
+from django.utils import timezone
 
 from apikeys.services import revoke_keys_of_organization
 from audit.actors import Actor
@@ -17,7 +18,17 @@ from audit.events import Reference
 from erasure.exceptions import OwnersGone
 from erasure.models import DeletionRequest
 from erasure.policies import DELETE, Detach, Loose, policy
-from erasure.subjects import Affected, Blocker, SubjectKind, keep_telling, lock_subjects, register
+from erasure.subjects import (
+    Affected,
+    Blocker,
+    Effect,
+    SubjectKind,
+    keep_telling,
+    lock_subjects,
+    register,
+)
+from organizations.billing.orders import order_cancel, order_pause, order_resume
+from organizations.billing.papers import tell_effect, tell_orders
 from organizations.exceptions import SlugTaken
 from organizations.models import ManagedUser, Membership, Organization
 from organizations.ownership import find_ownerless, has_live_owner
@@ -161,6 +172,17 @@ class OrganizationKind(SubjectKind):
             for one in managed.order_by("user_id")
         ]
 
+    def effects(self, subject_id: UUID) -> list[Effect]:
+        """What becomes of its subscription."""
+        return tell_effect(subject_id)
+
+    def order_effects(
+        self, ids: Collection[UUID], *, actor: Actor, now: datetime
+    ) -> Mapping[UUID, Sequence[str]]:
+        """Have the subscriptions cancelled."""
+        order_cancel(ids, actor=actor, now=now)
+        return tell_orders(ids)
+
     def companions(self, ids: Collection[UUID]) -> dict[UUID, list[Reference]]:
         return {
             organization_id: [Reference("user", user_id) for user_id in users]
@@ -168,11 +190,12 @@ class OrganizationKind(SubjectKind):
         }
 
     def suspend(self, instance: Any, *, actor: Actor, now: datetime) -> dict[str, Any]:
-        """Flags down, and its keys dead."""
+        """Flags down, its keys dead, and nothing collected while it may still come back."""
         before = {"is_active": instance.is_active, "owned": has_live_owner(instance.pk)}
         instance.is_deleted, instance.is_active, instance.deleted_at = True, False, now
         instance.save(update_fields=["is_deleted", "is_active", "deleted_at"])
         revoke_keys_of_organization(instance.pk, now=now)
+        order_pause(instance.pk, actor=actor, now=now)
         return before
 
     def resume(self, instance: Any, before: Mapping[str, Any], *, actor: Actor) -> None:
@@ -190,6 +213,7 @@ class OrganizationKind(SubjectKind):
         except IntegrityError as error:
             # Somebody took the slug between the look and the write; the constraint saw it.
             raise SlugTaken(instance.pk) from error
+        order_resume(instance.pk, actor=actor, now=timezone.now())
 
     def foresee_resume(self, instance: Any) -> str:
         if _is_taken(instance):

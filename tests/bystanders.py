@@ -17,6 +17,7 @@ from tests.factories import (
     MembershipFactory,
     OrganizationFactory,
     SessionFactory,
+    SubscriptionFactory,
     UserFactory,
     give_key,
 )
@@ -26,7 +27,7 @@ Rows = dict[str, set[tuple[Any, ...]]]
 
 def create_charlie() -> None:
     """Give Charlie one of everything: an account, keys, a session, an organization with members,
-    an invitation, a managed user, a deletion request and events."""
+    an invitation, a managed user, a subscription, a deletion request and events."""
     charlie = UserFactory(username="charlie", email="charlie@example.com")
     colleague = UserFactory(username="charlies-colleague")
     organization = OrganizationFactory(name="Charlie's", slug="charlies")
@@ -34,6 +35,7 @@ def create_charlie() -> None:
     MembershipFactory(user=colleague, organization=organization)
     InvitationFactory(organization=organization, invited_by=charlie)
     managed = ManagedUserFactory(organization=organization)
+    SubscriptionFactory(organization=organization)
     SessionFactory(user=charlie)
     give_key(charlie)
     give_key(organization)

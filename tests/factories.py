@@ -10,6 +10,7 @@ from django.utils import timezone
 from accounts.models import Session, User
 from apikeys import keyformat, scopes
 from apikeys.models import ApiKey
+from organizations.billing.models import Subscription
 from organizations.models import Invitation, ManagedUser, Membership, Organization
 
 
@@ -61,6 +62,18 @@ class ManagedUserFactory(factory.django.DjangoModelFactory[ManagedUser]):
     organization = factory.SubFactory(OrganizationFactory)
     user = factory.SubFactory(UserFactory)
     external_id = factory.Sequence(lambda n: f"external-{n}")
+    created_at = factory.LazyFunction(timezone.now)
+
+
+class SubscriptionFactory(factory.django.DjangoModelFactory[Subscription]):
+    class Meta:
+        model = Subscription
+
+    organization = factory.SubFactory(OrganizationFactory)
+    customer = factory.Sequence(lambda n: f"cus_{n:08d}")
+    subscription = factory.Sequence(lambda n: f"sub_{n:08d}")
+    status = "active"
+    told_at = factory.LazyFunction(timezone.now)
     created_at = factory.LazyFunction(timezone.now)
 
 

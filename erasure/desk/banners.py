@@ -8,10 +8,12 @@ from typing import Any
 
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.text import capfirst
 
 from erasure.bulk import APPROVE
 from erasure.desk.shown import show_number, show_person, show_span, show_time
 from erasure.desk.views import condition_of
+from erasure.health import find_alarms
 from erasure.models import BulkErasure, DeletionRequest, LegalHold, Pause
 
 SHOWN = 5
@@ -38,12 +40,19 @@ def make_banners(counts: Mapping[str, int], user: Any, now: datetime, *, site: s
 
     desk = url("deletionrequest", "erasure.view_deletionrequest")
     return [
+        *_alarms(now),
         *_pauses(url("pause", "erasure.view_pause", "?state=standing")),
         *_late(counts, now, desk),
         *_failed(counts, desk),
         *_reviews(url("legalhold", "erasure.view_legalhold", "?state=review")),
         *_proposals(url("bulkerasure", APPROVE, "?state__exact=proposed")),
     ]
+
+
+def _alarms(now: datetime) -> Iterator[Banner]:
+    """What turns readiness red in other rooms: whoever sits here can do something about it."""
+    for name, text in find_alarms(now).items():
+        yield Banner("bad", f"{capfirst(name)} needs somebody", f"{capfirst(text)}.", "", "")
 
 
 def _pauses(url: str) -> Iterator[Banner]:

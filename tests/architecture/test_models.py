@@ -87,6 +87,8 @@ def test_durable_transactions_are_opened_in_services_and_the_engine_only() -> No
         "organizations/managing.py",
         "organizations/members.py",
         "organizations/services.py",
+        "organizations/billing/carrying.py",
+        "organizations/billing/subscriptions.py",
         "erasure/alone.py",
         "erasure/brakes.py",
         "erasure/deleting.py",

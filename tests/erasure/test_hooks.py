@@ -1,7 +1,9 @@
 """What other rooms hang onto an erasure, a sweep and readiness."""
 
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -9,10 +11,10 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import Session
+from accounts.models import Session, User
 from accounts.policies import UserKind
 from audit.actors import Actor
-from erasure import alone, chores, executor, health, locking, pacing, sets
+from erasure import alone, chores, executor, health, locking, pacing, receipts, sets
 from erasure.chores import Errand, register_errand
 from erasure.clocks import sweep
 from erasure.executor import erase_now
@@ -20,7 +22,16 @@ from erasure.health import register_alarm
 from erasure.purging import purge_due
 from erasure.subjects import get_kind, register
 from tests.bystanders import charlie_untouched
-from tests.erasure.leaving import NOW, SYSTEM, about, due_person, gone, person, sessions_of
+from tests.erasure.leaving import (
+    NOW,
+    SYSTEM,
+    about,
+    due_person,
+    gone,
+    person,
+    request_of,
+    sessions_of,
+)
 from tests.factories import MembershipFactory
 
 pytestmark = pytest.mark.django_db
@@ -33,9 +44,12 @@ class Ordering(UserKind):
         self.ordered: list[tuple[UUID, int]] = []
         self.atomic: list[bool] = []
 
-    def order_effects(self, ids: Collection[UUID], *, actor: Actor, now: datetime) -> None:
+    def order_effects(
+        self, ids: Collection[UUID], *, actor: Actor, now: datetime
+    ) -> Mapping[UUID, Sequence[str]]:
         self.atomic.append(connection.in_atomic_block)
         self.ordered += [(one, Session.objects.filter(user_id=one).count()) for one in ids]
+        return {one: [f"parcel {one}"] for one in ids}
 
 
 @pytest.fixture
@@ -68,6 +82,7 @@ def test_effects_are_ordered_before_rows_go_by_an_erasure_that_somebody_waits_fo
         erase_now(actor=SYSTEM, subject=about(user), now=NOW)
     assert orders.ordered == [(user.pk, 1)]
     assert orders.atomic == [True]
+    assert told_of(user) == ["e-mail", f"parcel {user.pk}"]
 
 
 def test_and_by_a_purge_of_many(orders: Ordering) -> None:
@@ -75,6 +90,15 @@ def test_and_by_a_purge_of_many(orders: Ordering) -> None:
         users = [due_person(), due_person()]
         purge()
     assert sorted(orders.ordered) == sorted((user.pk, 1) for user in users)
+    for user in users:
+        assert told_of(user) == ["e-mail", f"parcel {user.pk}"]
+
+
+def told_of(user: User) -> Any:
+    """Return what the receipt says about who was told and what was ordered."""
+    request = request_of(user)
+    receipts.forbid_changed(request)
+    return json.loads(receipts.payload(request))["told"]
 
 
 @pytest.mark.usefixtures("_small")

@@ -35,7 +35,8 @@ def get(**headers: str) -> Any:
 
 
 def test_an_empty_database_has_every_number_but_no_sweep() -> None:
-    assert read() == {
+    told = {name: value for name, value in read().items() if name.startswith("erasure_")}
+    assert told == {
         "erasure_requests_scheduled": 0,
         "erasure_requests_due": 0,
         "erasure_requests_overdue": 0,
