@@ -10,6 +10,7 @@ from django.db import models
 from uuid_utils.compat import uuid7
 
 from audit.actors import Actor
+from audit.listeners import Told, Witness, listeners_to
 from audit.models import AuditEvent, EventDetail
 from audit.statements import insert, insert_columns
 
@@ -37,7 +38,7 @@ def record(
 
     ``facts`` must hold no personal data. With ``keep_details`` the actor's address and user agent
     are written beside the event, as values that ``redact_person`` can erase; leave it off where
-    the event tells of that very person's erasure.
+    the event tells of that very person's erasure. Listeners hear of it in the same transaction.
     """
     event = AuditEvent(
         at=now,
@@ -63,6 +64,11 @@ def record(
                 if value
             )
         )
+    if heard := listeners_to(action):
+        witness = Witness(event.id, subject.id, event.organization_id, event.facts)
+        told = Told(action, subject.kind, [witness], now)
+        for listener in heard:
+            listener(told)
     return event.id
 
 
@@ -81,13 +87,15 @@ def record_many(
 ) -> None:
     """Write an event of the same action about each of many subjects of a kind, with one statement
     in the caller's transaction. For work by set, where an instance for each event costs too much.
+    Listeners hear of all of them at once.
     """
     own = actor.organization_id
     organizations = [it.organization_id or own for it in happenings]
+    ids = [uuid7() for _ in happenings]
     insert_columns(
         AuditEvent,
         {
-            "id": [uuid7() for _ in happenings],
+            "id": ids,
             "at": now,
             "action": action,
             "actor_kind": actor.kind,
@@ -101,6 +109,13 @@ def record_many(
             "facts": [it.facts for it in happenings],
         },
     )
+    if happenings and (heard := listeners_to(action)):
+        witnesses = [
+            Witness(event_id, it.subject_id, organization_id, it.facts)
+            for event_id, it, organization_id in zip(ids, happenings, organizations, strict=True)
+        ]
+        for listener in heard:
+            listener(Told(action, kind, witnesses, now))
 
 
 def redact_person(person_id: UUID) -> int:
