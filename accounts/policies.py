@@ -15,9 +15,11 @@ from audit.actors import Actor
 from audit.events import Reference
 from audit.statements import delete, update
 from erasure.policies import DELETE, policy
-from erasure.subjects import Affected, Blocker, SubjectKind, keep_telling, register
+from erasure.subjects import Affected, Blocker, Effect, SubjectKind, keep_telling, register
 from organizations.models import Membership
 from organizations.ownership import find_ownerless, lock_owned
+from organizations.webhooks.foreseen import foresee_told
+from organizations.webhooks.outbox import prepare_last
 
 policy(
     "accounts.User",
@@ -120,6 +122,14 @@ class UserKind(SubjectKind):
             )
             for one in mine.order_by("organization__name", "organization_id")
         ]
+
+    def effects(self, subject_id: UUID) -> list[Effect]:
+        """Who is told."""
+        return foresee_told(self.name, subject_id)
+
+    def order_effects(self, ids: Collection[UUID], *, actor: Actor, now: datetime) -> None:
+        """Prepare the last event about each."""
+        prepare_last(self.name, ids, now=now)
 
     def suspend(self, instance: Any, *, actor: Actor, now: datetime) -> dict[str, Any]:
         """Flags down, keys and sessions dead. The key that asked for it was used just now."""

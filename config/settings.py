@@ -67,6 +67,7 @@ INSTALLED_APPS = [
     "accounts",
     "organizations",
     "organizations.billing",
+    "organizations.webhooks",
     "apikeys",
     "erasure",
     "audit",
@@ -239,6 +240,21 @@ if PRODUCTION and not STRIPE_API_BASE.startswith("https://"):
     raise ImproperlyConfigured("STRIPE_API_BASE must begin with https://: it is sent the key.")
 STRIPE_TIMEOUT = env.float("STRIPE_TIMEOUT_SECONDS", 20.0)
 STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", "")
+# --- webhooks ---------------------------------------------------------------------------------
+
+# Ports that a webhook may be sent to.
+WEBHOOKS_PORTS = {int(port) for port in env.list("WEBHOOKS_PORTS", default=["443", "8443"])}
+# Further networks that are inside: public addresses of your own.
+WEBHOOKS_FORBIDDEN_NETWORKS = env.list("WEBHOOKS_FORBIDDEN_NETWORKS", default=[])
+# This machine as a target, over plain HTTP too. For trying webhooks out, and for tests.
+WEBHOOKS_ALLOW_LOOPBACK = env.bool("WEBHOOKS_ALLOW_LOOPBACK", default=False)
+if WEBHOOKS_ALLOW_LOOPBACK and PRODUCTION:
+    raise ImproperlyConfigured("WEBHOOKS_ALLOW_LOOPBACK is for development only.")
+# A file of certificate authorities, in place of the system's.
+WEBHOOKS_CA_FILE = env.str("WEBHOOKS_CA_FILE", "")
+WEBHOOKS_HISTORY_KEPT = timedelta(days=env.int("WEBHOOKS_HISTORY_DAYS", 30))
+# Endpoints that one organization may have.
+WEBHOOKS_MOST_ENDPOINTS = env.int("WEBHOOKS_MOST_ENDPOINTS", 20)
 
 # --- HTTP -------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ TRIES = 5
 KEPT = timedelta(days=1)
 FAILED_KEPT = timedelta(days=14)
 CHUNK = 1000
-OURS = "erasure."
+OURS = Q(task_path__startswith="erasure.") | Q(task_path__startswith="organizations.")
 
 
 def count_ready(path: str) -> int:
@@ -63,7 +63,7 @@ def remove_finished(now: datetime) -> int:
 
 
 def _stuck(now: datetime) -> Any:
-    return _rows().filter(status="RUNNING", started_at__lte=now - STUCK, task_path__startswith=OURS)
+    return _rows().filter(OURS, status="RUNNING", started_at__lte=now - STUCK)
 
 
 def _finished(now: datetime) -> Any:

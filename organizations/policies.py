@@ -32,6 +32,8 @@ from organizations.billing.papers import tell_effect, tell_orders
 from organizations.exceptions import SlugTaken
 from organizations.models import ManagedUser, Membership, Organization
 from organizations.ownership import find_ownerless, has_live_owner
+from organizations.webhooks.foreseen import foresee_told
+from organizations.webhooks.outbox import prepare_last
 
 
 class HasAddress(Lookup[Any]):
@@ -173,14 +175,15 @@ class OrganizationKind(SubjectKind):
         ]
 
     def effects(self, subject_id: UUID) -> list[Effect]:
-        """What becomes of its subscription."""
-        return tell_effect(subject_id)
+        """What becomes of its subscription, and who is told."""
+        return [*tell_effect(subject_id), *foresee_told(self.name, subject_id)]
 
     def order_effects(
         self, ids: Collection[UUID], *, actor: Actor, now: datetime
     ) -> Mapping[UUID, Sequence[str]]:
-        """Have the subscriptions cancelled."""
+        """Have the subscriptions cancelled, and prepare the last event about each."""
         order_cancel(ids, actor=actor, now=now)
+        prepare_last(self.name, ids, now=now)
         return tell_orders(ids)
 
     def companions(self, ids: Collection[UUID]) -> dict[UUID, list[Reference]]:

@@ -10,6 +10,7 @@ from audit.models import AuditEvent
 from erasure.brakes import standing_pause
 from erasure.desk.story import Sources
 from erasure.models import DeletionRequest, LegalHold, Statement
+from erasure.notified import recipients_of
 
 EVENTS = 200
 """A story of more is one of attempts that all failed alike."""
@@ -34,6 +35,7 @@ def gather(request: DeletionRequest) -> Sources:
         statement=claims,
         backups_until=until,
         paused=pause.reason if pause else "",
+        recipients=recipients_of(request),
     )
 
 

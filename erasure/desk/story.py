@@ -24,6 +24,7 @@ from erasure.desk.shown import (
     tell_requester,
 )
 from erasure.models import DeletionRequest, LegalHold
+from erasure.notified import Recipient
 
 Rows = tuple[tuple[str, str], ...]
 
@@ -54,6 +55,7 @@ class Sources:
     statement: Mapping[str, Any] = field(default_factory=dict)
     backups_until: datetime | None = None
     paused: str = ""
+    recipients: Sequence[Recipient] = ()
 
 
 def tell_story(sources: Sources, *, now: datetime) -> list[Chapter]:
@@ -67,6 +69,7 @@ def tell_story(sources: Sources, *, now: datetime) -> list[Chapter]:
         *_tried(sources.request),
         *_other_events(sources),
         *_ended(sources),
+        *_recipients(sources),
     ]
     told = sorted(happened, key=lambda it: (it.at or now, it.order))
     return [*told, _next(sources, now)]
@@ -205,6 +208,27 @@ def _ended(sources: Sources) -> Iterable[Chapter]:
     yield _erased(sources, lines)
 
 
+def _recipients(sources: Sources) -> Iterable[Chapter]:
+    """Whom the data had been disclosed to, and what they answered. GDPR Art. 19."""
+    told = sources.recipients
+    if not told or sources.request.finished_at is None:
+        return
+    failed = [one for one in told if one.state == "failed"]
+    waiting = [one for one in told if one.state == "waiting"]
+    title = "Every recipient acknowledged the erasure"
+    if failed:
+        title = "A recipient could not be told of the erasure"
+    elif waiting:
+        title = "Recipients are being told of the erasure"
+    yield Chapter(
+        sources.request.finished_at,
+        title,
+        tuple(f"{one.name}: {one.text}." for one in told),
+        tone="bad" if failed else "" if waiting else "good",
+        order=10,
+    )
+
+
 def _end_of(sources: Sources) -> AuditEvent | None:
     ends = (".erased", ".restored")
     return next((event for event in sources.events if event.action.endswith(ends)), None)
@@ -224,7 +248,9 @@ def _erased(sources: Sources, lines: list[str]) -> Chapter:
         lines.append(f"It took {request.attempts} attempts.")
     rows = "rows" if total != 1 else "row"
     lines.append(f"{show_number(total)} {rows} removed, as the database counted them.")
-    lines += [f"Told: {one}." for one in _told(request.told)]
+    # Recipients have a chapter of their own, for as long as the history of telling them is kept.
+    names = tuple(f"{one.name}:" for one in sources.recipients)
+    lines += [f"Told: {one}." for one in _told(request.told) if not one.startswith(names)]
     if request.signature:
         lines.append("A signed receipt states all this.")
     return Chapter(

@@ -12,7 +12,7 @@ from django.db.models import DB_CASCADE, DB_SET_NULL
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ROOMS = ("accounts", "organizations", "apikeys", "erasure", "audit", "contracts", "config")
-OURS = [model for model in apps.get_models() if model._meta.app_label in ROOMS]
+OURS = [model for model in apps.get_models() if model.__module__.partition(".")[0] in ROOMS]
 
 
 def foreign_keys(model: type[models.Model]) -> list[models.ForeignKey[Any, Any]]:
@@ -102,6 +102,9 @@ def test_durable_transactions_are_opened_in_services_and_the_engine_only() -> No
         "erasure/bulk.py",
         "erasure/retrying.py",
         "erasure/verifying.py",
+        "organizations/webhooks/delivering.py",
+        "organizations/webhooks/endpoints.py",
+        "organizations/webhooks/history.py",
     }
     for room in ROOMS:
         for file in (ROOT / room).rglob("*.py"):
