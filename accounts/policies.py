@@ -1,6 +1,6 @@
 """Users as subjects of deletion, and what happens to the tables of this room."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -17,6 +17,7 @@ from audit.statements import delete, update
 from erasure.policies import DELETE, policy
 from erasure.subjects import Affected, Blocker, Effect, SubjectKind, keep_telling, register
 from organizations.models import Membership
+from organizations.oauth.services import end_tokens_of_user
 from organizations.ownership import find_ownerless, lock_owned
 from organizations.webhooks.foreseen import foresee_told
 from organizations.webhooks.outbox import prepare_last
@@ -127,17 +128,21 @@ class UserKind(SubjectKind):
         """Who is told."""
         return foresee_told(self.name, subject_id)
 
-    def order_effects(self, ids: Collection[UUID], *, actor: Actor, now: datetime) -> None:
+    def order_effects(
+        self, ids: Collection[UUID], *, actor: Actor, now: datetime
+    ) -> Mapping[UUID, Sequence[str]]:
         """Prepare the last event about each."""
         prepare_last(self.name, ids, now=now)
+        return {}
 
     def suspend(self, instance: Any, *, actor: Actor, now: datetime) -> dict[str, Any]:
-        """Flags down, keys and sessions dead. The key that asked for it was used just now."""
+        """Flags down; keys, tokens and sessions dead. The key that asked was used just now."""
         before = {"is_active": instance.is_active}
         _set_flags(user_id=instance.pk, now=now)
         instance.is_deleted, instance.is_active, instance.deleted_at = True, False, now
         revoke_keys_of_user(instance.pk, used=actor.credential_id, now=now)
         _end_sessions(user_id=instance.pk)
+        end_tokens_of_user(instance.pk)
         return before
 
     def resume(self, instance: Any, before: Mapping[str, Any], *, actor: Actor) -> None:

@@ -7,6 +7,7 @@ ORGANIZATIONS_READ = "organizations:read"
 ORGANIZATIONS_WRITE = "organizations:write"
 ORGANIZATIONS_DELETE = "organizations:delete"
 ORGANIZATIONS_KEYS = "organizations:keys"
+APPLICATIONS_WRITE = "applications:write"
 USERS_DELETE = "users:delete"
 USERS_ERASE = "users:erase"
 DELETIONS_RESTORE = "deletions:restore"
@@ -20,6 +21,7 @@ PERSONAL = frozenset(
         ORGANIZATIONS_WRITE,
         ORGANIZATIONS_DELETE,
         ORGANIZATIONS_KEYS,
+        APPLICATIONS_WRITE,
     }
 )
 """A key of a user's own may hold these."""
@@ -33,6 +35,10 @@ PLATFORM = frozenset({USERS_DELETE})
 STAFF = PERSONAL | {USERS_ERASE, DELETIONS_RESTORE}
 """A key of a staff user, an operator key, may hold these."""
 
+DELEGABLE = PERSONAL - {KEYS_MANAGE, ORGANIZATIONS_KEYS, APPLICATIONS_WRITE}
+"""An OAuth application may hold these on behalf of a user. Not those by which it could make itself
+a credential that outlives the user's consent."""
+
 DESCRIPTIONS = {
     ACCOUNT_READ: "read one's own profile",
     ACCOUNT_DELETE: "delete one's own account",
@@ -41,6 +47,7 @@ DESCRIPTIONS = {
     ORGANIZATIONS_WRITE: "create, change, staff, pass on and archive organizations",
     ORGANIZATIONS_DELETE: "delete organizations that one owns",
     ORGANIZATIONS_KEYS: "create, list, rename and revoke keys of organizations that one runs",
+    APPLICATIONS_WRITE: "create, list and delete OAuth applications of organizations that one runs",
     USERS_DELETE: "delete the users that the organization manages, and their logs",
     USERS_ERASE: "erase any user but oneself (staff)",
     DELETIONS_RESTORE: "see deletions and restore what they took (staff)",

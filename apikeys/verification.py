@@ -56,6 +56,11 @@ class VerifiedKey:
     last_used_at: datetime | None
     is_authenticated: bool = True
 
+    @property
+    def counted_as(self) -> str:
+        """The name under which its requests are counted."""
+        return str(self.id)
+
     def is_use_stale(self, now: datetime) -> bool:
         """Whether the stored last use is older than its precision of one minute."""
         return self.last_used_at is None or now - self.last_used_at >= LAST_USE_PRECISION

@@ -68,6 +68,9 @@ INSTALLED_APPS = [
     "organizations",
     "organizations.billing",
     "organizations.webhooks",
+    # Before ours, which takes its pages out of the admin.
+    "oauth2_provider",
+    "organizations.oauth",
     "apikeys",
     "erasure",
     "audit",
@@ -210,6 +213,7 @@ ERASURE_GATE_OPEN = {
     "/openapi.json",
     "/docs",
     "/metrics",
+    "/.well-known/oauth-authorization-server",
 }
 RECEIPT_SIGNING_KEY = env.str("RECEIPT_SIGNING_KEY", "")
 if sys.argv[1:2] != ["make_receipt_key"]:
@@ -240,6 +244,7 @@ if PRODUCTION and not STRIPE_API_BASE.startswith("https://"):
     raise ImproperlyConfigured("STRIPE_API_BASE must begin with https://: it is sent the key.")
 STRIPE_TIMEOUT = env.float("STRIPE_TIMEOUT_SECONDS", 20.0)
 STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", "")
+
 # --- webhooks ---------------------------------------------------------------------------------
 
 # Ports that a webhook may be sent to.
@@ -255,6 +260,60 @@ WEBHOOKS_CA_FILE = env.str("WEBHOOKS_CA_FILE", "")
 WEBHOOKS_HISTORY_KEPT = timedelta(days=env.int("WEBHOOKS_HISTORY_DAYS", 30))
 # Endpoints that one organization may have.
 WEBHOOKS_MOST_ENDPOINTS = env.int("WEBHOOKS_MOST_ENDPOINTS", 20)
+
+# --- OAuth --------------------------------------------------------------------------------------
+
+OAUTH_TOKEN_PREFIX = "oat-"  # noqa: S105 - what a token begins with is none
+if OAUTH_TOKEN_PREFIX in API_KEY_PREFIXES:
+    raise ImproperlyConfigured("API_KEY_PREFIX must not be 'oat-', which marks OAuth tokens.")
+CREDENTIAL_PREFIXES = (*API_KEY_PREFIXES, OAUTH_TOKEN_PREFIX)
+# Asked, where a contract takes such tokens, about what is no API key.
+TOKEN_VERIFIER = "organizations.oauth.verification.verify_token"  # noqa: S105 - a path
+OAUTH_CODE_LIFETIME = timedelta(seconds=60)
+OAUTH_TOKEN_LIFETIME = timedelta(seconds=env.int("OAUTH_TOKEN_SECONDS", 3600))
+# Of an authorization that is not used; each refresh begins it anew.
+OAUTH_IDLE_LIFETIME = timedelta(days=env.int("OAUTH_IDLE_DAYS", 30))
+if min(OAUTH_TOKEN_LIFETIME, OAUTH_IDLE_LIFETIME) <= timedelta():
+    raise ImproperlyConfigured("OAUTH_TOKEN_SECONDS and OAUTH_IDLE_DAYS must be 1 or more.")
+OAUTH2_PROVIDER_APPLICATION_MODEL = "oauth.Application"
+OAUTH2_PROVIDER_GRANT_MODEL = "oauth.Grant"
+OAUTH2_PROVIDER_ACCESS_TOKEN_MODEL = "oauth.AccessToken"  # noqa: S105 - a model
+OAUTH2_PROVIDER_REFRESH_TOKEN_MODEL = "oauth.RefreshToken"  # noqa: S105 - a model
+OAUTH2_PROVIDER_ID_TOKEN_MODEL = "oauth.IDToken"  # noqa: S105 - a model
+OAUTH2_PROVIDER_DEVICE_GRANT_MODEL = "oauth.DeviceGrant"
+OAUTH2_PROVIDER = {
+    "OAUTH2_SERVER_CLASS": "organizations.oauth.server.Server",
+    "OAUTH2_VALIDATOR_CLASS": "organizations.oauth.validator.Validator",
+    "SCOPES_BACKEND_CLASS": "organizations.oauth.server.Scopes",
+    "ACCESS_TOKEN_EXPIRE_SECONDS": int(OAUTH_TOKEN_LIFETIME.total_seconds()),
+    "PKCE_REQUIRED": True,
+    "ROTATE_REFRESH_TOKEN": True,
+    "REFRESH_TOKEN_REUSE_PROTECTION": True,
+    "ALLOWED_REDIRECT_URI_SCHEMES": ["https"],
+    "OAUTH2_RESPONSE_TYPES_SUPPORTED": ["code"],
+    "OAUTH2_GRANT_TYPES_SUPPORTED": ["authorization_code", "client_credentials", "refresh_token"],
+    "OAUTH2_TOKEN_ENDPOINT_AUTH_METHODS_SUPPORTED": [
+        "client_secret_basic",
+        "client_secret_post",
+        "none",
+    ],
+    # RFC 9700, all of it.
+    **{
+        f"COMPLIANT_BCP_RFC9700_{name}": True
+        for name in (
+            "ACCESS_TOKEN_TRANSPORT",
+            "AUTHZ_RESPONSE_ISS",
+            "IMPLICIT_GRANT",
+            "PASSWORD_GRANT",
+            "PKCE_METHOD",
+            "PKCE_REQUIRED",
+            "REDIRECT_URI_MATCHING",
+            "REDIRECT_URI_SCHEME",
+            "REFRESH_TOKEN",
+            "TOKEN_STORAGE",
+        )
+    },
+}
 
 # --- HTTP -------------------------------------------------------------------------------------
 
@@ -375,6 +434,10 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", f"no-reply@{_host}")
 # Where the links in mails lead. Never taken from a request: a Host header can be anybody's.
 ERASURE_BASE_URL = env.str("ERASURE_BASE_URL", "") or (
     f"https://{_host}" if PRODUCTION else "http://127.0.0.1:8000"
+)
+# In development the server may be on another port, so there the request decides.
+OAUTH2_PROVIDER["OIDC_ISS_ENDPOINT"] = (
+    ERASURE_BASE_URL if PRODUCTION or env.str("ERASURE_BASE_URL", "") else ""
 )
 ERASURE_WARNING_DAYS = env.int("ERASURE_WARNING_DAYS", 3)
 

@@ -22,9 +22,12 @@ urlpatterns = [
     path("", include("organizations.api.invitations")),
     path("", include("organizations.api.managed_users")),
     path("", include("erasure.api.deletions")),
+    path("", include("organizations.api.applications")),
     path("", include("apikeys.api.keys")),
-    path("", include("erasure.pages")),
+    path("", include("organizations.oauth.urls")),
     path("", include("accounts.pages")),
+    path("", include("erasure.pages")),
+    path("", include("accounts.signin")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     # Made anew it costs a third of a second, which nobody should be able to ask for in a loop.

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
+from django.utils.module_loading import import_string
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
@@ -17,22 +19,33 @@ KEY_HEADER = "X-API-Key"
 
 
 class KeyAuthentication(BaseAuthentication):
-    """Reads an API key from the headers that a contract accepts, the first one present winning."""
+    """Reads an API key from the headers that a contract accepts, the first one present winning; and
+    where the contract takes them, an OAuth access token from Authorization."""
 
-    def __init__(self, headers: Sequence[str]) -> None:
-        self.headers = headers
+    def __init__(self, headers: Sequence[str], *, takes_tokens: bool = False) -> None:
+        self.headers, self.takes_tokens = headers, takes_tokens
 
     def authenticate(self, request: Request) -> tuple[VerifiedKey, VerifiedKey] | None:
         """Return the verified key, or None without a credential; AuthenticationFailed if it does
         not hold."""
         if (text := read_credential(request, self.headers)) is None:
             return None
-        if (key := verify_key(text, now=timezone.now())) is None:
+        key = verify_key(text, now=timezone.now())
+        if key is None and self.takes_tokens and BEARER in request.headers:
+            key = _verify_token(text)
+        if key is None:
             raise AuthenticationFailed
         return key, key
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="api"'
+
+
+def _verify_token(text: str) -> VerifiedKey | None:
+    """Ask whoever the setting TOKEN_VERIFIER names: what issues tokens stands above this room."""
+    verify: Any = import_string(settings.TOKEN_VERIFIER)
+    token: VerifiedKey | None = verify(text, now=timezone.now())
+    return token
 
 
 def read_credential(request: Request, headers: Sequence[str]) -> str | None:

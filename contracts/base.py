@@ -70,6 +70,8 @@ class Contract(ViewSet):
     channel: ClassVar[str]
     """Names the contract in audit events."""
     credentials: ClassVar[tuple[str, ...]] = (BEARER, KEY_HEADER)
+    takes_tokens: ClassVar[bool] = False
+    """Whether an OAuth access token in Authorization will do as well."""
     rights: ClassVar[Mapping[str, str]]
     """Action to the scope that it needs."""
     errors: ClassVar[ErrorTable]
@@ -116,7 +118,7 @@ class Contract(ViewSet):
         raise UnknownPath
 
     def get_authenticators(self) -> list[Any]:
-        return [KeyAuthentication(self.credentials)]
+        return [KeyAuthentication(self.credentials, takes_tokens=self.takes_tokens)]
 
     def get_permissions(self) -> list[Any]:
         return []

@@ -129,6 +129,7 @@ def describe_organizations(organizations: Any) -> list[dict[str, Any]]:
 class HouseApi(Contract):
     """The frame of our own endpoints: same envelope, no documented dialect to keep."""
 
+    takes_tokens = True
     errors = PROTOCOL_ERRORS
     keeps_answers = False
     envelope = staticmethod(envelope)

@@ -21,7 +21,7 @@ class CredentialThrottle(SimpleRateThrottle):
         return str(settings.THROTTLE_CREDENTIAL)
 
     def get_cache_key(self, request: Request, view: Any) -> str | None:
-        return f"credential:{key_of(request).id}"
+        return f"credential:{key_of(request).counted_as}"
 
 
 class AddressThrottle(SimpleRateThrottle):
@@ -68,13 +68,25 @@ class FailureThrottle(SimpleRateThrottle):
 
     def allow_request(self, request: Request, view: Any) -> bool:
         text = read_credential(request, view.credentials)
-        if text and keyformat.is_well_formed(text, settings.API_KEY_PREFIXES):
+        if text and keyformat.is_well_formed(text, settings.CREDENTIAL_PREFIXES):
             name = f"failed:{client_address(request)}:{hashlib.sha256(text.encode()).hexdigest()}"
             limit, seconds = self.parse_rate(settings.THROTTLE_CREDENTIAL)
             if not self.cache.add(name, 0, seconds):
                 self.pause = float(seconds or 0)
                 return bool(self.cache.incr(name) < (limit or 0))
         return bool(super().allow_request(request, view))
+
+    def is_spent(self, request: Any) -> bool:
+        """Whether an address has failed too often already. Counts nothing."""
+        limit, seconds = self.parse_rate(self.get_rate())
+        self.now = self.timer()
+        kept = self.cache.get(self.get_cache_key(request, None) or "", [])
+        self.history = [at for at in kept if at > self.now - (seconds or 0)]
+        return len(self.history) >= (limit or 0)
+
+    def count(self, request: Any) -> None:
+        """Count a failure of whoever asks for no credential's sake, such as a sign-in."""
+        super().allow_request(request, None)  # type: ignore[arg-type]
 
     def wait(self) -> float | None:
         return self.pause or super().wait()

@@ -31,6 +31,7 @@ from organizations.billing.orders import order_cancel, order_pause, order_resume
 from organizations.billing.papers import tell_effect, tell_orders
 from organizations.exceptions import SlugTaken
 from organizations.models import ManagedUser, Membership, Organization
+from organizations.oauth.services import end_tokens_of_organization
 from organizations.ownership import find_ownerless, has_live_owner
 from organizations.webhooks.foreseen import foresee_told
 from organizations.webhooks.outbox import prepare_last
@@ -193,11 +194,12 @@ class OrganizationKind(SubjectKind):
         }
 
     def suspend(self, instance: Any, *, actor: Actor, now: datetime) -> dict[str, Any]:
-        """Flags down, its keys dead, and nothing collected while it may still come back."""
+        """Flags down, keys and tokens dead, nothing collected while it may still come back."""
         before = {"is_active": instance.is_active, "owned": has_live_owner(instance.pk)}
         instance.is_deleted, instance.is_active, instance.deleted_at = True, False, now
         instance.save(update_fields=["is_deleted", "is_active", "deleted_at"])
         revoke_keys_of_organization(instance.pk, now=now)
+        end_tokens_of_organization(instance.pk)
         order_pause(instance.pk, actor=actor, now=now)
         return before
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 from audit.models import AuditEvent, EventDetail
 from erasure.models import DeletionRequest
 from tests.factories import (
+    ApplicationFactory,
     InvitationFactory,
     ManagedUserFactory,
     MembershipFactory,
@@ -20,6 +21,7 @@ from tests.factories import (
     SubscriptionFactory,
     UserFactory,
     give_key,
+    give_token,
 )
 
 Rows = dict[str, set[tuple[Any, ...]]]
@@ -39,6 +41,8 @@ def create_charlie() -> None:
     SessionFactory(user=charlie)
     give_key(charlie)
     give_key(organization)
+    give_token(charlie, application=ApplicationFactory(organization=organization))
+    give_token(ApplicationFactory(machine=True, organization=organization))
     now = timezone.now()
     AuditEvent.objects.create(
         at=now,

@@ -6,12 +6,15 @@ from typing import Any
 import factory
 from django.conf import settings
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from accounts.models import Session, User
 from apikeys import keyformat, scopes
 from apikeys.models import ApiKey
 from organizations.billing.models import Subscription
 from organizations.models import Invitation, ManagedUser, Membership, Organization
+from organizations.oauth import tokens
+from organizations.oauth.models import AccessToken, Application, RefreshToken, spell_application
 
 
 class UserFactory(factory.django.DjangoModelFactory[User]):
@@ -102,5 +105,65 @@ def give_key(owner: User | Organization, *wanted: str, **fields: Any) -> str:
         organization=organization,
         scopes=sorted(wanted or (most if user else scopes.ORGANIZATION)),
         **{"created_at": timezone.now(), **fields},
+    )
+    return secret.text
+
+
+class ApplicationFactory(factory.django.DjangoModelFactory[Application]):
+    """One that acts for people; its secret is ``ocs-`` and the name."""
+
+    class Meta:
+        model = Application
+
+    class Params:
+        machine = factory.Trait(
+            authorization_grant_type=Application.GRANT_CLIENT_CREDENTIALS,
+            redirect_uris="",
+            scopes=sorted(scopes.ORGANIZATION),
+        )
+
+    id = factory.LazyFunction(uuid7)
+    client_id = factory.LazyAttribute(lambda it: spell_application(it.id))
+    client_secret = factory.LazyAttribute(lambda it: keyformat.digest(f"ocs-{it.name}"))
+    client_type = Application.CLIENT_CONFIDENTIAL
+    authorization_grant_type = Application.GRANT_AUTHORIZATION_CODE
+    organization = factory.SubFactory(OrganizationFactory)
+    name = factory.Sequence(lambda n: f"Application {n}")
+    redirect_uris = "https://client.example/callback"
+    scopes = factory.LazyFunction(lambda: sorted(scopes.DELEGABLE))
+
+
+def secret_of(application: Application) -> str:
+    return f"ocs-{application.name}"
+
+
+def authorize(user: User, application: Application, **fields: Any) -> RefreshToken:
+    """Let an application act for a user, without a living refresh token."""
+    now = timezone.now()
+    given: dict[str, Any] = {
+        "application_name": application.name,
+        "scope": " ".join(application.scopes),
+        "token_checksum": keyformat.digest(str(uuid7())),
+        "expires": now + timedelta(days=30),
+    }
+    row: RefreshToken = RefreshToken.objects.create(
+        user=user, application=application, **{**given, **fields}
+    )
+    return row
+
+
+def give_token(owner: User | Application, *wanted: str, **fields: Any) -> str:
+    """Give an application a token and return it: for itself, or to act for a user."""
+    person = owner if isinstance(owner, User) else None
+    application: Application = fields.pop("application", None) or (
+        owner if isinstance(owner, Application) else ApplicationFactory()
+    )
+    secret = tokens.make_access_token()
+    AccessToken.objects.create(
+        token_checksum=secret.digest,
+        application=application,
+        authorization=authorize(person, application) if person else None,
+        scope=" ".join(wanted or application.scopes),
+        **{"expires": timezone.now() + timedelta(hours=1), **fields},
     )
     return secret.text

@@ -100,6 +100,7 @@ def read_reference(user_id: str) -> UUID | str:
 
 class Users(Contract):
     channel = "users"
+    takes_tokens = True
     credentials = (BEARER,)
     rights = dict.fromkeys(("destroy", "destroy_logs"), scopes.USERS_DELETE)
     errors = ERRORS

@@ -102,6 +102,7 @@ def describe(profile: Profile) -> dict[str, Any]:
 
 class V1User(Contract):
     channel = "v1-user"
+    takes_tokens = True
     rights = {"destroy": scopes.ACCOUNT_DELETE, "retrieve": scopes.ACCOUNT_READ}
     errors = ERRORS
     ends_credential = True

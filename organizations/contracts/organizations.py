@@ -92,6 +92,7 @@ def read_id(text: str) -> UUID:
 
 class Organizations(Contract):
     channel = "organizations"
+    takes_tokens = True
     credentials = (BEARER,)
     rights = {"destroy": scopes.ORGANIZATIONS_DELETE}
     errors = ERRORS

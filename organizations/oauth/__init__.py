@@ -1,0 +1,1 @@
+"""OAuth 2: applications of organizations, what they may do, and for whom."""

@@ -1,0 +1,12 @@
+"""How refusals and ids of this room read for staff."""
+
+from erasure.desk.refusals import put_into_words
+from erasure.desk.shown import spell_fact, spell_kind
+from organizations.oauth.exceptions import ApplicationNotFound
+from organizations.oauth.models import APPLICATION
+
+KIND = "application"
+
+spell_kind(KIND, APPLICATION)
+spell_fact(KIND, KIND)
+put_into_words({ApplicationNotFound: "it has ended already"})
