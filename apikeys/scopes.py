@@ -8,6 +8,8 @@ ORGANIZATIONS_WRITE = "organizations:write"
 ORGANIZATIONS_DELETE = "organizations:delete"
 ORGANIZATIONS_KEYS = "organizations:keys"
 APPLICATIONS_WRITE = "applications:write"
+WEBHOOKS_READ = "webhooks:read"
+WEBHOOKS_WRITE = "webhooks:write"
 USERS_DELETE = "users:delete"
 USERS_ERASE = "users:erase"
 DELETIONS_RESTORE = "deletions:restore"
@@ -22,11 +24,15 @@ PERSONAL = frozenset(
         ORGANIZATIONS_DELETE,
         ORGANIZATIONS_KEYS,
         APPLICATIONS_WRITE,
+        WEBHOOKS_READ,
+        WEBHOOKS_WRITE,
     }
 )
 """A key of a user's own may hold these."""
 
-ORGANIZATION = frozenset({USERS_DELETE, ORGANIZATIONS_READ, ORGANIZATIONS_WRITE})
+ORGANIZATION = frozenset(
+    {USERS_DELETE, ORGANIZATIONS_READ, ORGANIZATIONS_WRITE, WEBHOOKS_READ, WEBHOOKS_WRITE}
+)
 """A key of an organization, a platform key, may hold these."""
 
 PLATFORM = frozenset({USERS_DELETE})
@@ -48,6 +54,9 @@ DESCRIPTIONS = {
     ORGANIZATIONS_DELETE: "delete organizations that one owns",
     ORGANIZATIONS_KEYS: "create, list, rename and revoke keys of organizations that one runs",
     APPLICATIONS_WRITE: "create, list and delete OAuth applications of organizations that one runs",
+    WEBHOOKS_READ: "see webhooks and deliveries of organizations that one runs, or of its own",
+    WEBHOOKS_WRITE: "create, change and remove webhooks of organizations that one runs, or of its "
+    "own, and send again",
     USERS_DELETE: "delete the users that the organization manages, and their logs",
     USERS_ERASE: "erase any user but oneself (staff)",
     DELETIONS_RESTORE: "see deletions and restore what they took (staff)",

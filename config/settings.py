@@ -482,6 +482,8 @@ LOGGING = {
         "django": {"level": "INFO"},
         # Django itself says which task began and ended.
         "django_tasks_db": {"level": "WARNING"},
+        # It quotes addresses, which are somebody else's secret.
+        "urllib3": {"level": "ERROR"},
         # These quote the path, which may hold a username. RequestTrace logs the route instead.
         "django.request": {"filters": ["pathless"]},
         "django.security.DisallowedHost": {"handlers": ["null"], "propagate": False},

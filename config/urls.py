@@ -21,6 +21,8 @@ urlpatterns = [
     path("", include("organizations.api.members")),
     path("", include("organizations.api.invitations")),
     path("", include("organizations.api.managed_users")),
+    path("", include("organizations.api.webhooks")),
+    path("", include("organizations.api.deliveries")),
     path("", include("erasure.api.deletions")),
     path("", include("organizations.api.applications")),
     path("", include("apikeys.api.keys")),

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from http.client import HTTPException
 from typing import Any
 
 from django.conf import settings
@@ -68,7 +69,7 @@ def post(url: str, payload: str, headers: Mapping[str, str]) -> Answer:
         return Answer(error=f"not sent: {refused.reason}", milliseconds=spent())
     except ssl.SSLCertVerificationError as error:
         return Answer(error=f"certificate: {error.verify_message}"[:200], milliseconds=spent())
-    except (OSError, HTTPError, ValueError) as error:
+    except (OSError, HTTPError, HTTPException, ValueError) as error:
         late = time.monotonic() - started >= TOTAL
         return Answer(error=_tell(error, late=late), milliseconds=spent())
     return Answer(status, body, "", spent(), received)
@@ -102,6 +103,9 @@ def _exchange(
         )
         response = connection.getresponse()
         body = response.read(KEPT, decode_content=False)[:KEPT]
+        if time.monotonic() >= until:
+            # What the watchdog cut off looks whole from here.
+            raise TimeoutError
         received = {name.lower(): value[:200] for name, value in response.headers.items()}
         # PostgreSQL's text holds no NUL.
         return response.status, body.decode(errors="replace").replace("\0", "\ufffd"), received
@@ -128,9 +132,16 @@ def _connect(target: Target, addresses: list[Address], until: float) -> socket.s
 
 
 def connect(address: tuple[str, int], patience: float) -> socket.socket:
-    """Open a connection to an address, given as numbers, and make sure that it is the one."""
-    sock = socket.create_connection(address, timeout=patience)
-    sock.settimeout(READ)
+    """Open a connection to an address, given as numbers. Asks no resolver anything."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(patience)
+        sock.connect(address)
+        sock.settimeout(READ)
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
