@@ -6,7 +6,7 @@ from django.contrib.admin import AdminSite
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.http import HttpRequest, HttpResponse
 
-ORDER = ("accounts", "organizations", "apikeys", "erasure", "audit", "auth")
+ORDER = ("accounts", "organizations", "webhooks", "apikeys", "erasure", "audit", "auth")
 
 
 class NamedChoices(AutocompleteJsonView):
