@@ -13,6 +13,7 @@ WEBHOOKS_WRITE = "webhooks:write"
 USERS_DELETE = "users:delete"
 USERS_ERASE = "users:erase"
 DELETIONS_RESTORE = "deletions:restore"
+BILLING_READ = "billing:read"
 
 PERSONAL = frozenset(
     {
@@ -26,6 +27,7 @@ PERSONAL = frozenset(
         APPLICATIONS_WRITE,
         WEBHOOKS_READ,
         WEBHOOKS_WRITE,
+        BILLING_READ,
     }
 )
 """A key of a user's own may hold these."""
@@ -57,6 +59,7 @@ DESCRIPTIONS = {
     WEBHOOKS_READ: "see webhooks and deliveries of organizations that one runs, or of its own",
     WEBHOOKS_WRITE: "create, change and remove webhooks of organizations that one runs, or of its "
     "own, and send again",
+    BILLING_READ: "read the subscription of organizations that one belongs to",
     USERS_DELETE: "delete the users that the organization manages, and their logs",
     USERS_ERASE: "erase any user but oneself (staff)",
     DELETIONS_RESTORE: "see deletions and restore what they took (staff)",

@@ -484,6 +484,8 @@ LOGGING = {
         "django_tasks_db": {"level": "WARNING"},
         # It quotes addresses, which are somebody else's secret.
         "urllib3": {"level": "ERROR"},
+        # It quotes the addresses of customers and subscriptions, call by call.
+        "stripe": {"level": "WARNING"},
         # These quote the path, which may hold a username. RequestTrace logs the route instead.
         "django.request": {"filters": ["pathless"]},
         "django.security.DisallowedHost": {"handlers": ["null"], "propagate": False},

@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularJSONAPIView
 
 from config import pages
 from erasure.keyset import key_set
+from organizations.billing.pages import hear_stripe
 
 urlpatterns = [
     path("", include("accounts.contracts.account")),
@@ -23,6 +24,8 @@ urlpatterns = [
     path("", include("organizations.api.managed_users")),
     path("", include("organizations.api.webhooks")),
     path("", include("organizations.api.deliveries")),
+    path("", include("organizations.billing.api.subscription")),
+    path("billing/stripe", hear_stripe),
     path("", include("erasure.api.deletions")),
     path("", include("organizations.api.applications")),
     path("", include("apikeys.api.keys")),

@@ -7,7 +7,7 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,6 +53,8 @@ class FakeStripe:
         self.objects: dict[str, dict[str, Any]] = {}
         self.saved: dict[str, tuple[Any, Answer]] = {}
         self.lock = threading.Lock()
+        # Where calls that look may meet, so that what follows happens at the same moment.
+        self.meeting: threading.Barrier | None = None
         self._numbers = count(1)
 
     def add_customer(self) -> str:
@@ -176,6 +178,9 @@ class _Handler(BaseHTTPRequestHandler):
         form = dict(parse_qsl(url.query or body, keep_blank_values=True))
         key = self.headers.get("Idempotency-Key")
         fake = self.stripe
+        if fake.meeting and self.command == "GET":
+            with suppress(threading.BrokenBarrierError):
+                fake.meeting.wait(0.2)
         with fake.lock:
             fake.calls.append(Call(self.command, url.path, key))
             fault = next((one for one in fake.faults if one.method == self.command), None)
