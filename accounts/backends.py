@@ -6,9 +6,16 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import Permission
 
 
+def _is_leaving(user: Any) -> bool:
+    """Whether the organization that manages a user is deleted. Its managed users lose their access
+    with it, in the same moment, however many they are."""
+    rows = type(user)._base_manager.filter(pk=user.pk)
+    return bool(rows.filter(managed_membership__organization__is_deleted=True).exists())
+
+
 class AccountBackend(ModelBackend):
     def user_can_authenticate(self, user: Any) -> bool:
-        return super().user_can_authenticate(user) and not user.is_deleted
+        return super().user_can_authenticate(user) and not user.is_deleted and not _is_leaving(user)
 
     def _get_user_permissions(self, user_obj: Any) -> Any:
         return Permission.objects.none()

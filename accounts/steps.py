@@ -9,7 +9,7 @@ from erasure.desk.forms import CaseForm, FinalForm
 from erasure.desk.pages import Order
 from erasure.desk.shown import label_subject, show_time, tell_requester
 from erasure.desk.steps import Concern, Step, concern_of, tell_erased
-from erasure.executor import erase_now
+from erasure.executor import erase_soon
 from erasure.models import DeletionRequest
 from erasure.subjects import get_kind
 
@@ -44,14 +44,14 @@ def _restore(order: Order) -> str:
 
 
 def _erase(order: Order) -> str:
-    done = erase_now(
+    done = erase_soon(
         actor=order.actor,
         subject=Reference("user", order.id),
         now=order.now,
         plan_id=order.plan_id,
         reference=order.reference,
     )
-    return f"erased for ever: {tell_erased(done)}"
+    return tell_erased(done)
 
 
 RESTORE = Step(

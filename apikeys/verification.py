@@ -33,6 +33,7 @@ class Row(NamedTuple):
     user__is_active: bool | None
     user__is_deleted: bool | None
     user__is_staff: bool | None
+    user__managed_membership__organization__is_deleted: bool | None
     organization__is_active: bool | None
     organization__is_deleted: bool | None
     organization__archived_at: datetime | None
@@ -68,8 +69,9 @@ class VerifiedKey:
 
 def verify_key(text: str, *, now: datetime) -> VerifiedKey | None:
     """Return whom a key stands for, or None when it is malformed, unknown, expired or revoked or
-    its user or organization is deleted or inactive, or the organization is archived. A malformed
-    key costs no query."""
+    its user or organization is deleted or inactive, or the organization is archived, or the one
+    that manages its user is deleted: of a hundred thousand managed users not all can be told in one
+    request. A malformed key costs no query."""
     if not keyformat.is_well_formed(text, settings.API_KEY_PREFIXES):
         return None
     if (found := _find.first(digest=keyformat.digest(text))) is None:
@@ -78,6 +80,8 @@ def verify_key(text: str, *, now: datetime) -> VerifiedKey | None:
     if row.revoked_at or (row.expires_at and row.expires_at <= now):
         return None
     if row.user_id and (not row.user__is_active or row.user__is_deleted):
+        return None
+    if row.user__managed_membership__organization__is_deleted:
         return None
     if row.organization_id and (not row.organization__is_active or row.organization__is_deleted):
         return None

@@ -7,7 +7,7 @@ where the last one stopped. The fence is the lease's token, read again in each p
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,31 +19,42 @@ from django.db import OperationalError, connection, transaction
 from audit.actors import Actor
 from erasure import requests
 from erasure.brakes import read_brakes
-from erasure.chunks import carry_out_some
+from erasure.branches import is_tree
 from erasure.closing import Erasure, intend_one, retract
-from erasure.closure import Closure, closure_of
+from erasure.closure import closure_of
 from erasure.deleting import forbid_blocked
+from erasure.draining import Drain, Moved
 from erasure.exceptions import Paused, SubjectNotFound
 from erasure.files import note_files
 from erasure.finishing import add_counts, finish_erasure
 from erasure.holds import forbid_held
-from erasure.locking import bound_statements, can_suspend, lock_free
+from erasure.locking import can_suspend, lock_free
 from erasure.models import DeletionRequest
-from erasure.pacing import Pace
 from erasure.planner import make_plan
 from erasure.sets import LARGE, Candidate
+from erasure.stopping import is_stopping
 from erasure.subjects import get_kind, lock_subject
+from erasure.watching import Watch, expect_rows
 
 logger = logging.getLogger("sexton.erasure")
 
 Clock = Callable[[], datetime]
 
-PIECE = 2_000
-"""Rows of the first piece of a drain; the pace finds its own size from there."""
+PIECE = 0.04
+"""Seconds in which one transaction of a drain removes rows. Its locks and its record come on top,
+and the statement that is under way when the time is up."""
+
+
+KEPT = ("intent", "spare", "large", "ahead")
+"""What a cursor holds beside the place of the drain."""
 
 
 class BudgetSpent(Exception):
     """The run may remove no more rows; the rest of the subject waits for the next one."""
+
+
+class GaveWay(Exception):
+    """The process is asked to end, or to do something else. The rest of the subject waits."""
 
 
 class StillAlive(Exception):
@@ -52,11 +63,17 @@ class StillAlive(Exception):
 
 @dataclass
 class Budget:
-    """The rows that a run may still remove; None: as many as there are. ``spent`` counts them."""
+    """The rows that a run may still remove; None: as many as there are. ``spent`` counts them.
+
+    ``gives_way`` is asked between two transactions of a large subject whether to stop there, and
+    ``on_piece`` is told of the request after each.
+    """
 
     left: int | None = None
     spent: int = 0
     longest: float = 0.0
+    gives_way: Callable[[], bool] = is_stopping
+    on_piece: Callable[[DeletionRequest], None] | None = None
 
     def spend(self, rows: int) -> None:
         self.spent += rows
@@ -97,13 +114,19 @@ def erase_claimed(
         forbid_alive(mine, instance)
         forbid_blocked(mine.subject)
         spare = mine.cursor.get("spare", ())
-        done = finish_erasure(mine, instance, actor=actor, now=clock(), spare=spare)
+        drain = _rest_of(mine, spare) if mine.cursor.get("done") else None
+        done = finish_erasure(mine, instance, actor=actor, now=clock(), spare=spare, drain=drain)
         more = sum(done.counts.values()) - rows
         if budget.allow(more) < more:
             raise BudgetSpent
     budget.spend(more)
     budget.longest = max(budget.longest, perf_counter() - started)
     return done
+
+
+def _rest_of(request: DeletionRequest, spare: Collection[str]) -> Drain | None:
+    closure = closure_of(request.subject_kind)
+    return Drain(closure, request.subject_id, spare) if is_tree(closure.graph) else None
 
 
 def forbid_alive(request: DeletionRequest, instance: Any | None) -> None:
@@ -131,7 +154,7 @@ def is_large(subject: Any) -> bool:
 
 @contextmanager
 def piece(
-    request: DeletionRequest, *, clock: Clock, is_bounded: bool = False
+    request: DeletionRequest, *, clock: Clock
 ) -> Iterator[tuple[Any | None, DeletionRequest]]:
     """One transaction of a claimed erasure: subject and request locked, in this order, the fence
     passed, holds and pauses read again. Yields the subject's row and the request.
@@ -143,8 +166,6 @@ def piece(
     is_committing = False
     try:
         with transaction.atomic(durable=True):
-            if is_bounded:
-                bound_statements()
             instance = lock_subject(request.subject)
             mine = requests.lock_claimed(request)
             forbid_held(mine.subject)
@@ -162,33 +183,43 @@ def piece(
 def _drain(request: DeletionRequest, *, actor: Actor, clock: Clock, budget: Budget) -> None:
     """Remove a large subject's rows piece by piece, all but its own row and what came meanwhile."""
     closure = closure_of(request.subject_kind)
-    pace = Pace(size=PIECE, least=50, most=20_000)
+    drain = Drain(
+        closure, request.subject_id, request.cursor.get("spare", ()), cursor=request.cursor
+    )
+    watch = Watch(expected=request.cursor.get("expected") or expect_rows(closure, request))
     while not request.cursor.get("done"):
-        if (size := budget.allow(pace.size)) <= 0:
+        if budget.gives_way():
+            raise GaveWay
+        if budget.left is not None and budget.left <= 0:
             raise BudgetSpent
         started = perf_counter()
         try:
-            rows = _remove_some(request, closure, size, actor, clock)
-        except OperationalError as error:
-            if not was_cancelled(error) or pace.size == pace.least:
+            rows = _remove_some(request, drain, watch, budget.left, actor, clock)
+        except (OperationalError, Moved) as error:
+            is_slow = isinstance(error, OperationalError)
+            if is_slow and not was_cancelled(error):
                 raise
-            pace.shrink()
+            if not drain.lose(request.cursor, was_cancelled=is_slow):
+                raise
             continue
-        seconds = perf_counter() - started
         budget.spend(rows)
-        budget.longest = max(budget.longest, seconds)
-        pace.observe(rows, seconds)
-    # The rows that went are dead entries in the indexes until somebody reads past them. Reading
-    # marks them, outside of any lock, so that the last cascade need not look at each.
-    closure.count([request.subject_id])
+        budget.longest = max(budget.longest, perf_counter() - started)
+        if budget.on_piece:
+            budget.on_piece(request)
+    drain.read_past()
 
 
 def _remove_some(
-    request: DeletionRequest, closure: Closure, size: int, actor: Actor, clock: Clock
+    request: DeletionRequest,
+    drain: Drain,
+    watch: Watch,
+    limit: int | None,
+    actor: Actor,
+    clock: Clock,
 ) -> int:
     """Remove one piece and write down how far that is; return the rows that went or changed."""
     now = clock()
-    with piece(request, clock=clock, is_bounded=True) as (instance, mine):
+    with piece(request, clock=clock) as (instance, mine):
         if not mine.cursor.get("begun"):
             forbid_alive(mine, instance)
             forbid_blocked(mine.subject)
@@ -197,14 +228,11 @@ def _remove_some(
             get_kind(mine.subject_kind).order_effects([mine.subject_id], actor=actor, now=now)
             # A file stays for as long as some row names it, so all may be noted now.
             note_files(mine.subject_kind, [mine.subject_id], now=now)
-        spare = mine.cursor.get("spare", [])
-        tally, after = carry_out_some(
-            closure, mine.subject_id, cursor=mine.cursor, limit=size, spare=spare
-        )
-        removed = tally.removed.get(mine.subject_id, {})
-        add_counts(mine, removed)
-        known = {name: mine.cursor[name] for name in ("intent",) if name in mine.cursor}
-        mine.cursor = {"begun": True, "spare": spare, **known, **(after or {"done": True})}
+        tally, place = drain.work(seconds=PIECE, limit=limit)
+        add_counts(mine, tally.removed.get(mine.subject_id, {}))
+        known = {name: mine.cursor[name] for name in KEPT if name in mine.cursor}
+        known |= watch.note(mine.cursor)
+        mine.cursor = {"begun": True, **known, **(place or {"done": True})}
         requests.advance(mine, now=now)
     # A crash from here on finds the piece done, counted and remembered.
     request.counts, request.cursor = mine.counts, mine.cursor

@@ -23,6 +23,11 @@ BySubject = dict["Step", dict[UUID, int]]
 def carry_out(closure: "Closure", steps: Sequence["Step"], subjects: Subjects) -> Tally:
     """Do some steps, in their order, and return how many rows each took of each subject."""
     lock_parents(closure, subjects)
+    return change(closure, steps, subjects)
+
+
+def change(closure: "Closure", steps: Sequence["Step"], subjects: Subjects) -> Tally:
+    """The same, where nobody can add a row any more."""
     if subjects.dialect.can_count_what_it_changes:
         return _in_one_statement(closure, steps, subjects)
     return closure.tally(_counted_before(closure, steps, subjects))

@@ -1,24 +1,28 @@
-"""The erasure of one large subject, piece by piece, each in a transaction of its own.
+"""The parts in which a large subject's rows are taken, and the rows that no branch covers.
 
-Rows are taken by keyset: in the order of a key, each piece after the last key of the one before. A
-loop of ``LIMIT n`` would read again each time what it has deleted before, and take a time that
-grows with the square of the rows. The cursor says where to go on; it is stored with the counts in
-the transaction that removed the rows, so that a crash loses neither.
+Rows are taken by keyset: in the order of a key, each statement after the last key of the one
+before. A loop of ``LIMIT n`` would read again each time what it has deleted before, and take a time
+that grows with the square of the rows.
+
+A part is a branch, where a foreign key of the subject's own row leads to a tree; or a stretch, for
+references without a foreign key, for rows that stay but are changed, and for models that refer to
+each other in a circle.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db import connection, models
+from django.db import connection
 
+from erasure.branches import Branch, Keys, branches_of, is_tree, walked_field
 from erasure.carrying import assignments, delete_by_key
 from erasure.circles import start, walk
 from erasure.composing import Composer
 from erasure.dialects import Sql, plain_field
-from erasure.graph import Edge, Model, Touched, Way
+from erasure.graph import Aim, Edge, Model, Touched, Way
 from erasure.paths import Path, is_single
 from erasure.running import run, with_
 from erasure.tally import Tally
@@ -36,103 +40,111 @@ class _Key:
 
 
 @dataclass(frozen=True)
-class _Stretch:
+class Stretch:
     """One way to the rows of one step, with the columns that order it."""
 
-    name: str
     step: "Step"
     ctes: list[Sql]
     rows: Sql
     keys: tuple[_Key, ...]
 
 
-def carry_out_some(
-    closure: "Closure",
-    subject_id: UUID,
-    *,
-    cursor: Mapping[str, Any],
-    limit: int,
-    spare: Collection[str] = (),
-) -> tuple[Tally, dict[str, Any] | None]:
-    """Erase about ``limit`` rows of a subject, in the caller's transaction, never its own row.
-
-    ``cursor`` is empty at first, then what the last call returned; it fits into JSON. Returned are
-    what was done and the next cursor, None when nothing but the subject's own row is left. A cursor
-    whose place is unknown, since the policies have changed meanwhile, starts from the beginning,
-    where little is left to do. Rows that refer to each other go together, so that a piece of those
-    can be larger.
-    """
-    work = _Work(closure, subject_id)
-    stretches = work.stretches(spare)
-    names = [one.name for one in stretches]
-    place, after = 0, None
-    if cursor.get("at") in names:
-        place, after = names.index(cursor["at"]), cursor.get("after")
-    tally, left = Tally(), limit
-    while place < len(stretches):
-        rows, after = work.take(stretches[place], after, left, tally)
-        left -= rows
-        if after is None:
-            place += 1
-        if left <= 0 and place < len(stretches):
-            return tally, {"at": names[place], "after": after}
-    return tally, None
+Part = Branch | Stretch
 
 
-class _Work:
-    def __init__(self, closure: "Closure", subject_id: UUID) -> None:
-        self.closure, self.id = closure, subject_id
+class Stretches:
+    """The parts in which the rows of one subject are taken, and the statements of those that no
+    branch covers."""
+
+    def __init__(self, closure: "Closure", subject_id: UUID, spare: Collection[str] = ()) -> None:
+        self.closure, self.id, self.spare = closure, subject_id, spare
         self.subjects = closure.subjects([subject_id])
         self.dialect = self.subjects.dialect
+        self.root = Keys(self.dialect.listed(self.subjects.keys), 1)
 
     @cached_property
     def composer(self) -> Composer:
         return self.closure.composer(self.subjects)
 
-    def stretches(self, spare: Collection[str]) -> list[_Stretch]:
-        """Return all the ways, but for the subject's own row and the models to be left alone."""
+    def parts(self) -> list[tuple[str, Part]]:
+        """Return all parts by name, but for the subject's own row and the models to be left
+        alone: rows that are changed first, leaves before what they hang on."""
         known = self.closure.remembered(("stretches",), self._compose)
-        return [one for one in known if one.step.label not in spare]
+        return [(name, part) for name, part in known if part.step.label not in self.spare]
 
-    def _compose(self) -> list[_Stretch]:
+    def below(self, step: "Step") -> tuple[Branch, ...]:
+        """Return what hangs on rows of a step and goes before them."""
+        found: tuple[Branch, ...] = self.closure.remembered(
+            ("below", step.number), lambda: self._grow(step.model)
+        )
+        return found
+
+    def _compose(self) -> list[tuple[str, Part]]:
+        tree = is_tree(self.closure.graph)
         return [
-            _Stretch(f"{step.outcome} {step.label} {step.number} {number}", step, ctes, rows, keys)
+            (f"{step.outcome} {step.label} {step.number} {number}", part)
             for step in self.closure.steps
             if step.model is not self.closure.graph.root
-            for ctes in [self.closure.needed(self.composer, [step])]
-            for number, (rows, keys) in enumerate(self._ways(step))
+            for number, part in enumerate(
+                self._grown(step) if tree and step.touched is None else self._written(step)
+            )
         ]
 
-    def take(
-        self, stretch: _Stretch, after: Any, limit: int, tally: Tally
-    ) -> tuple[int, list[Any] | None]:
-        """Carry out up to ``limit`` rows; return how many, and the last key if more may follow."""
+    def _grown(self, step: "Step") -> Iterator[Part]:
+        """Branches from the subject's own row, and what names it by no foreign key. All else hangs
+        on these."""
+        yield from (one for one in self._grow(self.closure.graph.root) if one.step is step)
+        aims = [way for way in self.closure.graph.ways[step.model] if isinstance(way, Aim)]
+        ctes = self.closure.needed(self.composer, [step]) if aims else []
+        for aim in aims:
+            for path in self.composer.way(aim):
+                yield Stretch(step, ctes, *self._along(step.model, aim, path))
+
+    def _written(self, step: "Step") -> Iterator[Part]:
+        ctes = self.closure.needed(self.composer, [step])
+        for rows, keys in self._ways(step):
+            yield Stretch(step, ctes, rows, keys)
+
+    def _grow(self, parent: Model) -> tuple[Branch, ...]:
+        graph = self.closure.graph
+        if not is_tree(graph):
+            return ()
+        return branches_of(self.dialect, graph, parent, self.closure.steps)
+
+    def find(self, stretch: Stretch, after: Any, limit: int) -> tuple[list[Any], Any]:
+        """Return the keys of up to ``limit`` rows, locked, and the last place if more may
+        follow."""
         batch = self._batch(stretch, after, limit)
         rows = run(with_(stretch.ctes, batch), self.subjects)
-        if keys := list(dict.fromkeys(row[0] for row in rows)):
-            self._carry_out(stretch.step, keys, tally)
-        last = [str(value) for value in rows[-1][1:]] if len(rows) == limit else None
-        return len(rows), last
+        keys = list(dict.fromkeys(row[0] for row in rows))
+        return keys, [str(value) for value in rows[-1][1:]] if len(rows) == limit else None
 
-    def _carry_out(self, step: "Step", keys: Sequence[Any], tally: Tally) -> None:
+    def carry_out(self, stretch: Stretch, keys: Sequence[Any], tally: Tally) -> None:
+        """Remove or change rows by key, and what refers to them in a circle."""
+        step = stretch.step
         if step.touched is not None:
-            tally.add(step, self.id, self._overwrite(step.touched, keys))
+            tally.add(step, self.id, self._overwrite(step, step.touched, keys))
             return
         doomed: dict[Model, Sequence[Any]] = {step.model: keys}
         if self.closure.is_recursive(step.model):
             doomed = self._reach(step.model, keys)
-        steps = {one.model: one for one in self.closure.steps if one.touched is None}
+        steps = {one.model: one for one in self.closure.removals}
         for model, rows in delete_by_key(self.dialect, doomed).items():
             tally.add(steps[model], self.id, rows)
 
-    def _overwrite(self, touched: Touched, keys: Sequence[Any]) -> int:
-        values = assignments(self.composer, touched)
-        pk = self.dialect.key_of(touched.model)
-        chosen = self.dialect.among_values(pk, touched.model._meta.pk, keys)
-        table = self.dialect.quote(touched.model._meta.db_table)
-        text = f"UPDATE {table} SET {values.text} WHERE {chosen.text}"
-        ctes = self.composer.named(self.composer.touched_needs(touched))
-        run(with_(ctes, Sql(text, (*values.params, *chosen.params))), self.subjects)
+    def _overwrite(self, step: "Step", touched: Touched, keys: Sequence[Any]) -> int:
+        def compose() -> Sql:
+            values = assignments(self.composer, touched)
+            pk = self.dialect.key_of(touched.model)
+            chosen = self.dialect.among_listed(pk, touched.model._meta.pk)
+            table = self.dialect.quote(touched.model._meta.db_table)
+            ctes = self.composer.named(self.composer.touched_needs(touched))
+            text = f"UPDATE {table} SET {values.text} WHERE {chosen}"
+            return with_(ctes, Sql(text, values.params))
+
+        whole = self.closure.remembered(("overwrite", step.number), compose)
+        listed = self.dialect.listed(keys)
+        run(Sql(whole.text, (*whole.params, listed)), self.subjects)
         return len(keys)
 
     def _reach(self, model: Model, keys: Sequence[Any]) -> dict[Model, Sequence[Any]]:
@@ -162,29 +174,29 @@ class _Work:
         if step.touched is not None:
             paths = composer.touched_paths(step.touched)
             if is_single(paths):
-                return [self._stretch(model, step.touched.ways[0], paths[0])]
+                return [self._along(model, step.touched.ways[0], paths[0])]
             # A row that two ways reach is to be counted once.
             body = composer.touched(step.touched)
             rows = Sql(f"FROM ({body.text}) AS s WHERE 1 = 1", body.params)
             return [(rows, (_Key("pk", plain_field(model._meta.pk)),))]
         inner = set(self.closure.component(model)) if self.closure.is_recursive(model) else set()
         return [
-            self._stretch(model, way, path)
+            self._along(model, way, path)
             for way in self.closure.graph.ways[model]
             if not (isinstance(way, Edge) and way.parent in inner)
             for path in composer.way(way)
         ]
 
-    def _stretch(self, model: Model, way: Way, path: Path) -> tuple[Sql, tuple[_Key, ...]]:
+    def _along(self, model: Model, way: Way, path: Path) -> tuple[Sql, tuple[_Key, ...]]:
         link = way.child_field if isinstance(way, Edge) else None
-        walked = _walked_field(model, link)
+        walked = walked_field(model, link)
         mine = _Key(self.dialect.column(model, walked.column), plain_field(walked))
         keys: tuple[_Key, ...] = (mine,)
         if isinstance(way, Edge) and path.sources:
             keys = (_Key("up.pk", plain_field(way.parent._meta.pk)), mine)
         return self.composer.from_(model, path), keys
 
-    def _batch(self, stretch: _Stretch, after: Any, limit: int) -> Sql:
+    def _batch(self, stretch: Stretch, after: Any, limit: int) -> Sql:
         order = ", ".join(key.expression for key in stretch.keys)
         model, is_joined = stretch.step.model, stretch.keys[0].expression == "pk"
         pk = "pk" if is_joined else self.dialect.key_of(model)
@@ -209,24 +221,3 @@ class _Work:
         return Sql(
             f"{above} >= %s AND ({above} > %s OR {mine} > %s)", (values[0], values[0], values[1])
         )
-
-
-def _walked_field(model: Model, link: Any) -> Any:
-    """Return the column to walk along: the one that follows the link in a unique index, else the
-    key, for which the database must sort when no index on (link, key) exists."""
-    pk: Any = model._meta.pk
-    if link is None:
-        return pk
-    plain = (models.UUIDField, models.IntegerField, models.CharField)
-    pairs = [tuple(one) for one in model._meta.unique_together]
-    pairs += [
-        tuple(one.fields)
-        for one in model._meta.constraints
-        if isinstance(one, models.UniqueConstraint) and one.condition is None
-    ]
-    for pair in pairs:
-        if len(pair) == 2 and pair[0] == link.name:
-            second: Any = model._meta.get_field(pair[1])
-            if not second.null and isinstance(plain_field(second), plain):
-                return second
-    return pk

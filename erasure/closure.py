@@ -8,7 +8,7 @@ that statement itself, for each subject of the set.
     tally.removed[user_id]  # {"accounts.User": 1, "apikeys.ApiKey": 2}
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar
@@ -18,7 +18,6 @@ from django.db import connection, models
 from django.db.models.expressions import RawSQL
 
 from erasure import carrying, policies
-from erasure.chunks import carry_out_some
 from erasure.composing import Composer
 from erasure.dialects import Dialect, Sql, Subjects, dialect_of
 from erasure.graph import Declared, Graph, Model, Touched, draw_graph
@@ -113,18 +112,6 @@ class Closure:
         steps = [step for step in self.steps if step.label not in spare]
         return self.carry_out_steps(steps, ids)
 
-    def carry_out_some(
-        self,
-        subject_id: UUID,
-        *,
-        cursor: Mapping[str, Any],
-        limit: int,
-        spare: Collection[str] = (),
-    ) -> tuple[Tally, dict[str, Any] | None]:
-        """Erase about ``limit`` rows of a large subject, never its own; see ``chunks``. When the
-        returned cursor is None, ``carry_out`` finishes: it also takes what came in meanwhile."""
-        return carry_out_some(self, subject_id, cursor=cursor, limit=limit, spare=spare)
-
     def rows(self, step: Step, ids: Sequence[UUID]) -> "models.QuerySet[Any]":
         """Return the rows of a step as a queryset, for whoever exports or searches them."""
         subjects = self.subjects(ids)
@@ -197,6 +184,15 @@ class Closure:
 
     def is_recursive(self, model: Model) -> bool:
         return self.graph.is_recursive(self.component(model))
+
+    @cached_property
+    def removals(self) -> list[Step]:
+        """The steps that remove rows, but for the subjects' own."""
+        return [
+            step
+            for step in self.steps
+            if step.touched is None and step.model is not self.graph.root
+        ]
 
     @cached_property
     def parents(self) -> list[Model]:

@@ -26,7 +26,14 @@ from erasure.exceptions import (
 )
 from erasure.models import DeletionRequest
 from erasure.rights import require_staff, right_to_erase, right_to_restore
-from erasure.subjects import SubjectKind, get_kind, lock_order, lock_subject, lock_subjects
+from erasure.subjects import (
+    SubjectKind,
+    companions_at_once,
+    get_kind,
+    lock_order,
+    lock_subject,
+    lock_subjects,
+)
 
 Locked = dict[Reference, Any]
 """Rows whose locks this transaction holds, by subject."""
@@ -64,18 +71,18 @@ def grace_period() -> timedelta:
 
 
 def lock_with_companions(subject: Reference) -> Locked:
-    """Lock a subject, and before it whoever goes along with it.
+    """Lock a subject, and before it whoever goes along with it: all of them, or where these are
+    too many for a request, those on whom something else depends.
 
     They must be known before the subject is locked and may change until it is: if one joined in
     between, the lock order would be broken, so the caller is told that the subject is busy.
     Raises SubjectNotFound or DeletionInProgress.
     """
-    kind = get_kind(subject.kind)
-    locked = lock_all(kind.companions([subject.id]).get(subject.id, ()))
+    locked = lock_all(companions_at_once(subject))
     if (instance := lock_subject(subject)) is None:
         raise SubjectNotFound(subject.kind)
     locked[subject] = instance
-    if set(kind.companions([subject.id]).get(subject.id, ())) - locked.keys():
+    if set(companions_at_once(subject)) - locked.keys():
         raise DeletionInProgress(subject.kind, subject.id)
     return locked
 
@@ -147,9 +154,8 @@ def suspend_locked(
         keep_details=actor.id == subject.id,
     )
     notices.tell_requested(request)
-    for companion in kind.companions([subject.id]).get(subject.id, ()):
-        row = locked.get(companion)
-        if row is None or get_kind(companion.kind).is_suspended(row):
+    for companion in kind.among_companions(subject.id, list(locked)):
+        if get_kind(companion.kind).is_suspended(locked[companion]):
             continue
         suspend_locked(
             actor=actor,

@@ -66,6 +66,26 @@ class Dialect:
         them."""
         raise NotImplementedError
 
+    def among_listed(self, expression: str, field: Any, *, is_single: bool = False) -> str:
+        """Return the condition that an expression is one of the values of a list, which is one
+        parameter: a text as ``collect`` or ``listed`` gave it. Of a list that is known to hold one
+        value the database can use an index in its order."""
+        raise NotImplementedError
+
+    def listed(self, values: Sequence[Any]) -> str:
+        """Return values, as the database gave them, as the text of a list."""
+        raise NotImplementedError
+
+    def after(self, expression: str, field: Any) -> tuple[str, str]:
+        """Return the conditions that an expression lies above, and at most at, a value that is a
+        parameter: a text as ``collect`` gave it."""
+        raise NotImplementedError
+
+    def collect(self, rows: str) -> str:
+        """Return a query of how many ``rows(pk, place)`` there are, the list of their keys as one
+        text, and the last place: no value of a row is touched on this side."""
+        raise NotImplementedError
+
     def lock(self, model: type[models.Model]) -> str:
         """Return what locks the rows of a model that a query finds; nothing where one writer is
         alone anyway."""
@@ -110,6 +130,21 @@ class PostgreSQL(Dialect):
     def among_values(self, expression: str, field: Any, values: Sequence[Any]) -> Sql:
         return Sql(f"{expression} = ANY(%s::{self._type(plain_field(field))}[])", (list(values),))
 
+    def among_listed(self, expression: str, field: Any, *, is_single: bool = False) -> str:
+        cast = f"%s::{self._type(plain_field(field))}[]"
+        return f"{expression} = ({cast})[1]" if is_single else f"{expression} = ANY({cast})"
+
+    def listed(self, values: Sequence[Any]) -> str:
+        return as_array(values)
+
+    def after(self, expression: str, field: Any) -> tuple[str, str]:
+        kind = self._type(plain_field(field))
+        return f"{expression} > %s::{kind}", f"{expression} <= %s::{kind}"
+
+    def collect(self, rows: str) -> str:
+        last = "(array_agg(place ORDER BY place DESC))[1]::text"
+        return f"SELECT COUNT(*), array_agg(pk ORDER BY place)::text, {last} FROM ({rows}) AS taken"
+
     def lock(self, model: type[models.Model]) -> str:
         return f" FOR UPDATE OF {self.quote(model._meta.db_table)}"
 
@@ -144,6 +179,20 @@ class PostgreSQL(Dialect):
 
 
 class SQLite(Dialect):
+    def among_listed(self, expression: str, field: Any, *, is_single: bool = False) -> str:
+        if is_single:
+            return f"{expression} = json_extract(%s, '$[0]')"
+        return f"{expression} IN (SELECT value FROM json_each(%s))"
+
+    def listed(self, values: Sequence[Any]) -> str:
+        return json.dumps(list(values))
+
+    def after(self, expression: str, field: Any) -> tuple[str, str]:
+        return f"{expression} > %s", f"{expression} <= %s"
+
+    def collect(self, rows: str) -> str:
+        return f"SELECT COUNT(*), json_group_array(pk), MAX(place) FROM ({rows}) AS taken"
+
     def among(self, expression: str) -> Sql:
         return Sql(f"{expression} IN (SELECT value FROM json_each(%s))", (KEYS,))
 

@@ -6,6 +6,7 @@ it has been done, stands in our own rows, and a sweep asks again for whatever go
 
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from django.apps import apps
 from django.db import transaction
@@ -38,6 +39,13 @@ def wake_purge() -> None:
     from erasure.tasks import purge
 
     wake(purge)
+
+
+def wake_drain(deletion_id: UUID) -> None:
+    """Ask for the erasure of one large subject, which a request has begun and cannot wait for."""
+    from erasure.tasks import drain
+
+    wake(drain, str(deletion_id))
 
 
 def is_behind() -> bool:

@@ -13,20 +13,22 @@ from django.utils import timezone
 from audit.actors import Actor
 from audit.events import Reference
 from erasure import requests
+from erasure.along import tell_along
 from erasure.approval import approve
 from erasure.brakes import forbid_paused
 from erasure.closing import Erasure
 from erasure.counting import count_rows
 from erasure.deleting import forbid_blocked, lock_with_companions, suspend_locked
+from erasure.engines import wake_drain
 from erasure.exceptions import SubjectNotFound, UnderLegalHold
 from erasure.finishing import LOGS, finish_erasure
-from erasure.holds import forbid_held, held_among
+from erasure.holds import forbid_held, held_among, held_companions
 from erasure.models import DeletionRequest
 from erasure.planner import Plan, make_plan
 from erasure.rights import require_staff, right_to_erase
 from erasure.sets import LARGE
-from erasure.subjects import get_kind, lock_order
-from erasure.working import erase_stepwise
+from erasure.subjects import get_kind, has_many_companions, lock_order
+from erasure.working import OnPiece, erase_stepwise
 
 Erasures = tuple[Erasure, list[Erasure]]
 """That of the subject, and those of whoever went along."""
@@ -40,14 +42,53 @@ def erase_now(
     plan_id: str = "",
     reference: str = "",
     only_deleted: bool = False,
+    on_piece: OnPiece | None = None,
 ) -> Erasure:
-    """Erase a subject for ever on behalf of staff, its companions before it.
+    """Erase a subject for ever on behalf of staff, its companions before it, and wait for the end.
 
     ``plan_id`` names the plan that was looked at; ``reference`` is the case that this belongs to.
-    With ``only_deleted`` a subject that has been restored meanwhile counts as not found. Raises
-    RightMissing, Paused, SubjectNotFound, Blocked, UnderLegalHold, DeletionInProgress, PlanDrifted
-    or LedgerUnavailable.
+    With ``only_deleted`` a subject that has been restored meanwhile counts as not found.
+    ``on_piece`` hears of each transaction of a large one. Raises RightMissing, Paused,
+    SubjectNotFound, Blocked, UnderLegalHold, DeletionInProgress, PlanDrifted or LedgerUnavailable.
     """
+    begun = _begin(actor, subject, now, plan_id, reference, only_deleted)
+    done, _ = finish_family(begun, actor=actor, now=now, on_piece=on_piece)
+    return done
+
+
+def erase_soon(
+    *,
+    actor: Actor,
+    subject: Reference,
+    now: datetime,
+    plan_id: str = "",
+    reference: str = "",
+    only_deleted: bool = False,
+) -> Erasure | DeletionRequest:
+    """The same for whoever cannot wait: a small subject is gone when this returns; of a large one
+    the access has ended, and a worker does the rest. Returns the request then."""
+    begun = _begin(actor, subject, now, plan_id, reference, only_deleted, hands_over=True)
+    return begun[0] if isinstance(begun, tuple) else begun
+
+
+def hand_over(begun: Erasures | DeletionRequest, *, now: datetime) -> None:
+    """Leave to a worker what ``begin_family`` has only begun, in the caller's transaction. Should
+    the task get lost, the sweep finds a request that runs and that nobody has."""
+    if isinstance(begun, DeletionRequest):
+        requests.leave(begun, now=now)
+        wake_drain(begun.pk)
+
+
+def _begin(
+    actor: Actor,
+    subject: Reference,
+    now: datetime,
+    plan_id: str,
+    reference: str,
+    only_deleted: bool,
+    *,
+    hands_over: bool = False,
+) -> Erasures | DeletionRequest:
     kind = get_kind(subject.kind)
     require_staff(actor, right_to_erase(kind))
     forbid_paused()
@@ -61,8 +102,9 @@ def erase_now(
         begun = begin_family(
             actor=actor, subject=subject, locked=locked, now=now, reference=reference
         )
-    done, _ = finish_family(begun, actor=actor, now=now)
-    return done
+        if hands_over:
+            hand_over(begun, now=now)
+    return begun
 
 
 def begin_family(
@@ -87,8 +129,11 @@ def begin_family(
         ids = [one.id for one in locked if one.kind == kind]
         if held := held_among(kind, ids):
             raise UnderLegalHold(kind, min(held))
+    is_many = has_many_companions(subject)
+    if is_many and (kept := held_companions(subject)):
+        raise UnderLegalHold(kept[0].kind, kept[0].id)
     spare = (LOGS,) if keep_logs else ()
-    if _is_large(locked):
+    if is_many or _is_large(locked):
         return _take(actor, subject, locked, now, organization_id, spare, reference)
     request = requests.begin(
         actor=actor,
@@ -107,14 +152,20 @@ def begin_family(
             cause_id=request.pk,
             reference=reference,
         )
-        for companion in get_kind(subject.kind).companions([subject.id]).get(subject.id, ())
-        if companion in locked
+        for companion in get_kind(subject.kind).among_companions(subject.id, list(locked))
     ]
+    request.along = tell_along([(one.subject, one.request_id) for one in companions])
     done = finish_erasure(request, locked[subject], actor=actor, now=now, spare=spare)
     return done, companions
 
 
-def finish_family(begun: Erasures | DeletionRequest, *, actor: Actor, now: datetime) -> Erasures:
+def finish_family(
+    begun: Erasures | DeletionRequest,
+    *,
+    actor: Actor,
+    now: datetime,
+    on_piece: OnPiece | None = None,
+) -> Erasures:
     """Return the erasures that ``begin_family`` has done, or do what it has only begun. Outside of
     any transaction. Raises UnderLegalHold, Paused, DeletionInProgress or LedgerUnavailable when
     something came in between: then the purge goes on from there as soon as it may."""
@@ -122,7 +173,9 @@ def finish_family(begun: Erasures | DeletionRequest, *, actor: Actor, now: datet
         return begun
     started = timezone.now()
     # A lease must be told the time that it is.
-    return erase_stepwise(begun, actor=actor, clock=lambda: now + (timezone.now() - started))
+    return erase_stepwise(
+        begun, actor=actor, clock=lambda: now + (timezone.now() - started), on_piece=on_piece
+    )
 
 
 def _is_large(locked: Mapping[Reference, Any]) -> bool:
@@ -160,10 +213,11 @@ def _take(
         organization_id=organization_id,
         reference=reference,
     )
+    request.cursor = {**request.cursor, "large": True}
     # Not when the last row goes: who was told that it is gone is not billed until then.
     get_kind(subject.kind).order_effects([subject.id], actor=actor, now=now)
     if spare:
-        request.cursor = {**request.cursor, "spare": list(spare)}
+        request.cursor["spare"] = list(spare)
     requests.take(request, now=now)
     return request
 

@@ -8,6 +8,7 @@ from audit.actors import Actor
 from erasure import notices
 from erasure.closing import Erasure, close_one, intend_one
 from erasure.closure import closure_of
+from erasure.draining import Drain
 from erasure.files import note_files
 from erasure.models import DeletionRequest
 from erasure.subjects import get_kind
@@ -24,18 +25,20 @@ def finish_erasure(
     now: datetime,
     spare: Collection[str] = (),
     is_repeat: bool = False,
+    drain: Drain | None = None,
 ) -> Erasure:
     """Remove whatever there still is of a subject and close its request, in the caller's
     transaction. Holds are the caller's affair; the row, if it exists, is locked. ``spare`` names
-    models that are left alone. With ``is_repeat`` nobody is told, since they were told before a
-    backup undid it."""
+    models that are left alone. ``drain`` has removed the bulk of the rows before. With
+    ``is_repeat`` nobody is told, since they were told before a backup undid it."""
     subject = request.subject
     intend_one(request, instance, now=now)
     told = [instance] if instance is not None and not is_repeat else []
     whom = notices.gather(subject.kind, told)
     ordered = get_kind(subject.kind).order_effects([subject.id], actor=actor, now=now)
     note_files(subject.kind, [subject.id], now=now)
-    tally = closure_of(subject.kind).carry_out([subject.id], spare=spare)
+    closure = closure_of(subject.kind)
+    tally = drain.finish() if drain else closure.carry_out([subject.id], spare=spare)
     add_counts(request, tally.removed.get(subject.id, {}))
     channels = whom[subject.id].channels if subject.id in whom else []
     request.told = [*channels, *ordered.get(subject.id, ())]

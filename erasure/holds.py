@@ -3,6 +3,7 @@
 
 from collections.abc import Collection
 from datetime import date, datetime
+from itertools import batched
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from erasure import requests
 from erasure.engines import wake_purge
 from erasure.exceptions import SubjectNotFound, UnderLegalHold
 from erasure.models import LegalHold
-from erasure.subjects import lock_subject
+from erasure.subjects import get_kind, lock_subject
 
 
 def held_among(kind: str, ids: Collection[UUID]) -> set[UUID]:
@@ -27,6 +28,19 @@ def held_among(kind: str, ids: Collection[UUID]) -> set[UUID]:
 def _held(kind: str, ids: list[UUID]) -> Any:
     held = LegalHold.objects.active().filter(Among("subject_id", ids), subject_kind=kind)
     return held.values_list("subject_id")
+
+
+def held_companions(subject: Reference) -> list[Reference]:
+    """Return those who go along with a subject and whom a hold keeps, the first few of them. Asked
+    from the side of the holds: they are few, and the companions may be very many."""
+    held = LegalHold.objects.active().order_by().values_list("subject_kind", "subject_id")
+    known = [Reference(kind, pk) for kind, pk in held.distinct().iterator()]
+    kind, found = get_kind(subject.kind), list[Reference]()
+    for some in batched(known, 1_000):
+        found += kind.among_companions(subject.id, some)
+        if found:
+            break
+    return found
 
 
 def is_held(subject: Reference) -> bool:

@@ -69,6 +69,10 @@ class DeletionRequest(models.Model):
         default=dict, help_text="How far an erasure of many transactions has come; empty otherwise."
     )
     counts = models.JSONField(default=dict, help_text="Rows removed, by model.")
+    along = models.JSONField(
+        default=dict,
+        help_text="How many were erased along with it, by kind, and the digest of their lines.",
+    )
     told = models.JSONField(
         default=list, help_text="Who was told of the completion, by channel; no addresses."
     )

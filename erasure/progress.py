@@ -21,6 +21,7 @@ from erasure.receipts import ReceiptMissing, receipt_of
 from erasure.requests import new_status_link
 from erasure.rights import require_staff
 from erasure.subjects import get_kind
+from erasure.watching import Headway, headway_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Progress:
     next_step: str
     next_at: datetime | None
     has_receipt: bool
+    headway: Headway | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ def describe_progress(request: Any, *, now: datetime) -> Progress:
         next_step=step,
         next_at=at,
         has_receipt=_has_receipt(request),
+        headway=headway_of(request, now=now),
     )
 
 

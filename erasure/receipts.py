@@ -54,6 +54,8 @@ class Signable(Protocol):
     @property
     def counts(self) -> Mapping[str, int]: ...
     @property
+    def along(self) -> Mapping[str, Any]: ...
+    @property
     def told(self) -> Sequence[str]: ...
     @property
     def searched(self) -> Mapping[str, Any]: ...
@@ -73,6 +75,7 @@ class Finished(NamedTuple):
     counts: Mapping[str, int]
     told: Sequence[str] = ()
     searched: Mapping[str, Any] = {}
+    along: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,9 @@ def _write_payload(request: Signable, wording: Wording) -> bytes:
         raise ReceiptMissing
     counts = sorted(request.counts.items())
     removed = ",".join([f"{quote(label)}:{number}" for label, number in counts])
+    along = f'"along":{_canonical(request.along)},' if request.along else ""
     return (
-        f'{{"backups_until":"{_until(finished, wording.backup_days)}",'
+        f'{{{along}"backups_until":"{_until(finished, wording.backup_days)}",'
         f'"channel":{quote(request.channel)},'
         f'"finished_at":"{_time(finished)}","generation":{request.generation},'
         f'"iat":{int(finished.timestamp())},"iss":{wording.issuer},"jti":"{request.id}",'

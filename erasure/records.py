@@ -72,6 +72,7 @@ policy(
         "planned": "Counts, codes and ids.",
         "cursor": "Keys of rows that are gone.",
         "counts": "Numbers of rows, by model.",
+        "along": "Numbers of subjects by kind, and a digest.",
         "told": "Channels and times, no addresses; recipients by the name that staff gave them.",
         "searched": "When, and how many hits.",
         "signature": "Of a receipt that names nobody.",

@@ -8,16 +8,17 @@ nothing more.
 import hashlib
 import secrets
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Max
 from uuid_utils.compat import uuid7
 
 from audit.actors import Actor
 from audit.events import Reference
-from audit.statements import insert, select
+from audit.statements import Among, insert, select
 from erasure.exceptions import DeletionInProgress, GraceExpired, NotRestorable
 from erasure.models import DeletionRequest
 
@@ -60,6 +61,30 @@ def schedule(
     return request
 
 
+def schedule_many(
+    *,
+    actor: Actor,
+    kind: str,
+    ids: Sequence[UUID],
+    due_at: datetime,
+    now: datetime,
+    organization_id: UUID | None,
+    cause_id: UUID | None,
+) -> dict[UUID, UUID]:
+    """Write the requests of many subjects, whose rows are locked and none of which has an open one;
+    return their ids by subject. For those who go along with another subject."""
+    past = DeletionRequest.objects.filter(Among("subject_id", list(ids)), subject_kind=kind)
+    latest = dict(past.order_by("subject_id").values_list("subject_id").annotate(Max("generation")))
+    new = []
+    for pk in ids:
+        request = _new(None, actor, Reference(kind, pk), due_at, now, organization_id)
+        request.generation = latest.get(pk, 0) + 1
+        request.cause_id = cause_id
+        new.append(request)
+    DeletionRequest.objects.bulk_create(new)
+    return {request.subject_id: request.pk for request in new}
+
+
 def begin(
     *,
     actor: Actor,
@@ -99,6 +124,13 @@ def take(request: DeletionRequest, *, now: datetime) -> None:
     request.due_at = min(request.due_at, now)
     request.retry_at = None
     request.save()
+
+
+def leave(request: DeletionRequest, *, now: datetime) -> None:
+    """Leave a request that was taken to whichever worker comes first, in the transaction that took
+    it. It stays ``running``, so that nobody restores what somebody was told is gone."""
+    request.lease_until, request.lease_token = now, None
+    request.save(update_fields=["lease_until", "lease_token"])
 
 
 def claim(deletion_id: UUID, *, now: datetime) -> DeletionRequest | None:

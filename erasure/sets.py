@@ -89,12 +89,18 @@ class Outcome:
 
 
 def erase_set(
-    candidates: Sequence[Candidate], *, actor: Actor, now: datetime, budget: int | None = None
+    candidates: Sequence[Candidate],
+    *,
+    actor: Actor,
+    now: datetime,
+    budget: int | None = None,
+    goes_along: bool = False,
 ) -> Outcome:
     """Erase those of the candidates, all of one kind, that are still due under their locks.
 
-    ``budget`` is the most rows that may go. Raises SetTooLarge, OverBudget, LedgerUnavailable, or
-    whatever the database says; then nothing of the set was changed.
+    ``budget`` is the most rows that may go. With ``goes_along`` those are taken, too, who are not
+    soft deleted: they go with a subject that is. Raises SetTooLarge, OverBudget,
+    LedgerUnavailable, or whatever the database says; then nothing of the set was changed.
     """
     started = time.perf_counter()
     kind = get_kind(candidates[0].kind)
@@ -106,7 +112,7 @@ def erase_set(
             by_id = {it.subject_id: it for it in candidates}
             locked = lock_free(kind, list(by_id), is_bounded=True)
             outcome.busy = _set_aside_missing(kind, by_id, locked, outcome)
-            if ready := _choose(kind, by_id, locked, outcome, now):
+            if ready := _choose(kind, by_id, locked, outcome, now, goes_along):
                 born = {it.subject_id: locked[it.subject_id].born for it in ready}
                 intents = intend_set(kind.name, ready, born, now=now)
                 outcome.erased = _erase(kind, ready, actor=actor, now=now, budget=budget)
@@ -170,11 +176,13 @@ def _choose(
     locked: Mapping[UUID, Locked],
     outcome: Outcome,
     now: datetime,
+    goes_along: bool,
 ) -> list[Due]:
     """Read again, under the locks, what decides: pauses, companions, the requests, holds.
 
     Who is soft deleted stands in nobody's way any more, so blockers are asked for only where there
-    is no soft delete. Who is not deleted although a deletion is due goes alone, where it is told.
+    is no soft delete, and of those who go along with another subject alive. Anybody else who is
+    not deleted although a deletion is due goes alone, where it is told.
     """
     if not locked:
         return []
@@ -184,12 +192,13 @@ def _choose(
     if brakes.is_global:
         outcome.stopped = f"paused: {brakes.reason}"
         return []
-    involved = set(kind.companions(ids))
-    if can_suspend(kind):
-        involved |= {pk for pk in ids if not locked[pk].is_suspended}
-    else:
-        kind.lock_family(ids)
-        involved |= kind.blockers(ids).keys()
+    involved = kind.takers(ids)
+    alive = [pk for pk in ids if not locked[pk].is_suspended]
+    if alive and not goes_along and can_suspend(kind):
+        involved |= set(alive)
+    elif alive:
+        kind.lock_family(alive)
+        involved |= kind.blockers(alive).keys()
     ready = []
     deletions = [by_id[pk].id for pk in ids]
     for due in _read_due(deletions, now):

@@ -155,6 +155,37 @@ class SubjectKind:
         manages. They are locked and erased first, each with a request of its own."""
         return {}
 
+    def count_companions(self, subject_id: UUID, *, cap: int) -> int:
+        """Return how many subjects go along with one, ``cap`` at most."""
+        return min(cap, len(self.companions([subject_id]).get(subject_id, ())))
+
+    def next_companions(
+        self, subject_id: UUID, *, after: Reference | None, limit: int
+    ) -> list[Reference]:
+        """Return the next of those who go along with a subject, in a fixed order."""
+        known = self.companions([subject_id]).get(subject_id, ())
+        place = (after.kind, after.id) if after else None
+        ordered = sorted((one.kind, one.id) for one in known)
+        later = [Reference(*one) for one in ordered if place is None or one > place]
+        return later[:limit]
+
+    def among_companions(
+        self, subject_id: UUID, subjects: Collection[Reference]
+    ) -> list[Reference]:
+        """Return which of these subjects go along with one."""
+        known = set(self.companions([subject_id]).get(subject_id, ()))
+        return [one for one in subjects if one in known]
+
+    def pivots(self, subject_id: UUID) -> list[Reference]:
+        """Return those who go along with a subject and on whom something else depends, such as
+        another organization that they own. Where too many go along to lock them all, these are
+        locked and lose their access in the request itself; the others end when a worker comes."""
+        return []
+
+    def takers(self, ids: Collection[UUID]) -> set[UUID]:
+        """Return which of these subjects take others along."""
+        return set(self.companions(ids))
+
     def is_suspended(self, instance: Any) -> bool:
         """Whether the row is soft deleted."""
         return bool(getattr(instance, "is_deleted", False))
@@ -186,6 +217,25 @@ def keep_telling(names: Iterable[str]) -> list[str]:
 def _is_word(name: str) -> bool:
     stem = name.rstrip("0123456789")
     return not stem or stem.isalpha()
+
+
+FEW = 25
+"""So many companions are locked, and lose their access, in the request that deletes their subject.
+With more of them the request takes those alone on whom something else depends."""
+
+
+def has_many_companions(subject: Reference) -> bool:
+    """Whether too many go along with a subject for one request."""
+    return get_kind(subject.kind).count_companions(subject.id, cap=FEW + 1) > FEW
+
+
+def companions_at_once(subject: Reference) -> list[Reference]:
+    """Return those of a subject's companions that a request locks and deletes itself: all, or
+    where these are too many, the pivots."""
+    kind = get_kind(subject.kind)
+    if has_many_companions(subject):
+        return kind.pivots(subject.id)
+    return kind.next_companions(subject.id, after=None, limit=FEW)
 
 
 NUMBERS = 62

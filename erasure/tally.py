@@ -50,6 +50,13 @@ class Tally:
                 for label, rows in counts.items():
                     known[label] = known.get(label, 0) + rows
 
+    def add_all(self, other: "Tally") -> None:
+        """Add what was done later."""
+        for outcome in ("removed", "detached", "anonymised", "kept"):
+            part: dict[UUID, Counts] = getattr(other, outcome)
+            for subject, counts in part.items():
+                self.add_read(subject, ((outcome, counts),))
+
     def add(self, step: Counted, subject: UUID, rows: int) -> None:
         if rows:
             counts = getattr(self, step.outcome).setdefault(subject, {})

@@ -10,11 +10,13 @@ from django.tasks import task
 from django.utils import timezone
 
 from audit.actors import Actor
+from erasure import gate
 from erasure.bulk import carry_out
 from erasure.closing import Erasure
 from erasure.engines import wake
 from erasure.purging import PurgeReport, purge_due
 from erasure.stopping import is_stopping
+from erasure.working import GAVE_WAY, carry_on
 
 logger = logging.getLogger("sexton.erasure")
 
@@ -56,6 +58,28 @@ def purge() -> dict[str, int]:
         logger.exception("purge failed")
         raise PurgeFailed(type(error).__name__) from None
     return {"erased": report.erased, "failed": len(report.failed)}
+
+
+@task
+def drain(deletion_id: str) -> dict[str, int]:
+    """Go on with the erasure of one large subject; return whether it was finished, and whether it
+    failed. The purge would come to it as well: this comes at once."""
+    until = time.monotonic() + BUDGET
+    if gate.look():
+        return {"erased": 0, "failed": 0}
+    try:
+        done = carry_on(
+            UUID(deletion_id),
+            actor=Actor.system("purge"),
+            clock=timezone.now,
+            gives_way=lambda: is_stopping() or time.monotonic() > until,
+        )
+    except Exception as error:
+        logger.exception("a drain failed")
+        raise PurgeFailed(type(error).__name__) from None
+    if done.stopped == GAVE_WAY:
+        wake(drain, deletion_id)
+    return {"erased": len(done.erased), "failed": len(done.failed)}
 
 
 @task

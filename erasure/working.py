@@ -2,7 +2,7 @@
 set can take. Whatever happens to one subject, the others go on."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -16,11 +16,13 @@ from erasure.alone import (
     Budget,
     BudgetSpent,
     Clock,
+    GaveWay,
     claim_alone,
     erase_claimed,
     piece,
     was_cancelled,
 )
+from erasure.along import read_along
 from erasure.closing import Erasure
 from erasure.exceptions import (
     DeletionInProgress,
@@ -28,13 +30,16 @@ from erasure.exceptions import (
     Paused,
     UnderLegalHold,
 )
-from erasure.holds import held_among
+from erasure.holds import held_companions
 from erasure.models import DeletionRequest
 from erasure.requests import LeaseLost
 from erasure.sets import Candidate, Outcome, OverBudget, SetTooLarge, erase_set
-from erasure.subjects import get_kind, lock_subject
+from erasure.subjects import get_kind, lock_subjects
+from erasure.watching import note_ahead
 
 logger = logging.getLogger("sexton.erasure")
+
+OnPiece = Callable[[DeletionRequest], None]
 
 COMPANIONS = 200
 """Companions that are sent ahead of their subject at a time."""
@@ -42,7 +47,15 @@ COMPANIONS = 200
 COLUMNS = ("subject_id", "pk", "state")
 
 NO_LEDGER = "the ledger cannot be written"
+GAVE_WAY = "asked to give way"
 NO_ROWS = "no more rows may be removed in this run"
+
+
+STOPS: Mapping[type[Exception], str] = {
+    BudgetSpent: NO_ROWS,
+    GaveWay: GAVE_WAY,
+    LedgerUnavailable: NO_LEDGER,
+}
 
 
 class CompanionsLeft(Exception):
@@ -50,15 +63,21 @@ class CompanionsLeft(Exception):
 
 
 def work_off(
-    candidates: Sequence[Candidate], *, actor: Actor, clock: Clock, budget: Budget
+    candidates: Sequence[Candidate],
+    *,
+    actor: Actor,
+    clock: Clock,
+    budget: Budget,
+    goes_along: bool = False,
 ) -> Outcome:
-    """Erase candidates of one kind and return what became of each. Raises nothing but what keeps
-    the database from being asked at all."""
+    """Erase candidates of one kind and return what became of each. With ``goes_along`` they go with
+    a subject that is being erased, alive or not. Raises nothing but what keeps the database from
+    being asked at all."""
     outcome = Outcome()
     # What failed before, or was left half done by a worker that died, is no matter for a set.
     fresh = [it for it in candidates if it.state == DeletionRequest.State.SCHEDULED]
     outcome.alone = [it for it in candidates if it.state != DeletionRequest.State.SCHEDULED]
-    _work_off_set(fresh, outcome, actor=actor, clock=clock, budget=budget)
+    _work_off_set(fresh, outcome, actor=actor, clock=clock, budget=budget, goes_along=goes_along)
     for candidate in outcome.alone:
         if outcome.stopped:
             break
@@ -68,14 +87,22 @@ def work_off(
 
 
 def _work_off_set(
-    candidates: list[Candidate], outcome: Outcome, *, actor: Actor, clock: Clock, budget: Budget
+    candidates: list[Candidate],
+    outcome: Outcome,
+    *,
+    actor: Actor,
+    clock: Clock,
+    budget: Budget,
+    goes_along: bool,
 ) -> None:
     """Erase a set; when it fails, nothing of it was kept, and each half is a set of its own."""
     if not candidates or outcome.stopped:
         return
     parts: list[list[Candidate]] = []
     try:
-        done = erase_set(candidates, actor=actor, now=clock(), budget=budget.left)
+        done = erase_set(
+            candidates, actor=actor, now=clock(), budget=budget.left, goes_along=goes_along
+        )
     except LedgerUnavailable:
         outcome.stopped = NO_LEDGER
     except SetTooLarge as error:
@@ -97,7 +124,7 @@ def _work_off_set(
         outcome.add(done)
         budget.spend(sum(sum(it.counts.values()) for it in done.erased))
     for part in parts:
-        _work_off_set(part, outcome, actor=actor, clock=clock, budget=budget)
+        _work_off_set(part, outcome, actor=actor, clock=clock, budget=budget, goes_along=goes_along)
 
 
 def _halve(candidates: list[Candidate], outcome: Outcome) -> list[list[Candidate]]:
@@ -129,8 +156,8 @@ def work_off_one(
     except Paused:
         outcome.paused += 1
         requests.release(request)
-    except (BudgetSpent, LedgerUnavailable) as error:
-        outcome.stopped = NO_ROWS if isinstance(error, BudgetSpent) else NO_LEDGER
+    except (BudgetSpent, GaveWay, LedgerUnavailable) as error:
+        outcome.stopped = STOPS[type(error)]
         requests.release(request)
     except LeaseLost:
         outcome.busy += 1
@@ -139,8 +166,21 @@ def work_off_one(
         outcome.failed[request.pk] = requests.fail(request, error, now=clock())
 
 
+def carry_on(
+    deletion_id: UUID, *, actor: Actor, clock: Clock, gives_way: Callable[[], bool]
+) -> Outcome:
+    """Go on with one erasure that is due, if nobody else has it, until it is done or gives way."""
+    outcome = Outcome()
+    columns = ("due_at", "pk", "subject_kind", "subject_id", "state")
+    due = DeletionRequest.objects.due(clock()).filter(pk=deletion_id)
+    for row in due.values_list(*columns):
+        budget = Budget(gives_way=gives_way)
+        work_off_one(Candidate(*row), outcome, actor=actor, clock=clock, budget=budget)
+    return outcome
+
+
 def erase_stepwise(
-    request: DeletionRequest, *, actor: Actor, clock: Clock
+    request: DeletionRequest, *, actor: Actor, clock: Clock, on_piece: OnPiece | None = None
 ) -> tuple[Erasure, list[Erasure]]:
     """Carry an erasure that somebody waits for to its end, in many transactions under its lease;
     return it and those of whoever went along.
@@ -148,11 +188,11 @@ def erase_stepwise(
     Raises UnderLegalHold, Paused, LedgerUnavailable, DeletionInProgress when another worker took it
     over, or whatever the database says. The purge goes on with what is left.
     """
-    outcome, budget = Outcome(), Budget()
+    outcome, budget = Outcome(), Budget(on_piece=on_piece)
     try:
         _send_ahead(request, outcome, actor=actor, clock=clock, budget=budget)
         done = erase_claimed(request, actor=actor, clock=clock, budget=budget)
-    except (UnderLegalHold, Paused, LedgerUnavailable):
+    except (UnderLegalHold, Paused, LedgerUnavailable, GaveWay):
         requests.release(request)
         raise
     except LeaseLost as error:
@@ -171,23 +211,37 @@ def _send_ahead(
     Raises UnderLegalHold when a hold keeps one of them, and CompanionsLeft when one fails.
     """
     kind = get_kind(request.subject_kind)
-    subject_id = request.subject_id
-    ahead = list(kind.companions([subject_id]).get(subject_id, ()))
-    for start in range(0, len(ahead), COMPANIONS):
-        for name in sorted({it.kind for it in ahead}):
-            some = [it for it in ahead[start : start + COMPANIONS] if it.kind == name]
-            if candidates := _hurry(name, some, request, actor=actor, now=clock()):
-                part = work_off(candidates, actor=actor, clock=clock, budget=budget)
+    subject = request.subject
+    last: Reference | None = None
+    while some := kind.next_companions(subject.id, after=last, limit=COMPANIONS):
+        last = some[-1]
+        if budget.gives_way():
+            raise GaveWay
+        for name in sorted({it.kind for it in some}):
+            mine = [it for it in some if it.kind == name]
+            if candidates := _hurry(name, mine, request, actor=actor, now=clock()):
+                part = work_off(
+                    candidates, actor=actor, clock=clock, budget=budget, goes_along=True
+                )
                 outcome.add(part)
         _raise_stop(outcome)
-        with piece(request, clock=clock) as (_, mine):
-            requests.advance(mine, now=clock())
-    left = kind.companions([subject_id]).get(subject_id, ()) if ahead else ()
-    for name in {it.kind for it in left}:
-        if held_among(name, [it.id for it in left if it.kind == name]):
-            raise UnderLegalHold(request.subject_kind, subject_id)
-    if left:
-        raise CompanionsLeft(len(left))
+        with piece(request, clock=clock) as (_, locked):
+            gone = len(some) - len(kind.among_companions(subject.id, some))
+            note_ahead(locked, gone)
+            requests.advance(locked, now=clock())
+        request.cursor = locked.cursor
+        if budget.on_piece:
+            budget.on_piece(request)
+    if last is None:
+        return
+    if held_companions(subject):
+        raise UnderLegalHold(subject.kind, subject.id)
+    if left := kind.count_companions(subject.id, cap=COMPANIONS):
+        raise CompanionsLeft(left)
+    along = read_along(request.pk)
+    with piece(request, clock=clock) as (_, locked):
+        locked.along = along
+        locked.save(update_fields=["along"])
 
 
 def _raise_stop(outcome: Outcome) -> None:
@@ -196,6 +250,8 @@ def _raise_stop(outcome: Outcome) -> None:
         raise LedgerUnavailable(NO_LEDGER)
     if outcome.stopped == NO_ROWS:
         raise BudgetSpent
+    if outcome.stopped == GAVE_WAY:
+        raise GaveWay
     if outcome.stopped:
         raise Paused(outcome.stopped)
 
@@ -211,28 +267,32 @@ def _hurry(
     """Make the deletions of companions due now, those that have none included; return them."""
     ids = [it.id for it in companions]
     rows = DeletionRequest.objects.filter(Among("subject_id", ids), subject_kind=name).open()
+    rows.filter(cause_id=None).update(cause_id=cause.pk)
     rows.filter(state=DeletionRequest.State.SCHEDULED, due_at__gt=now).update(due_at=now)
     rows.filter(state=DeletionRequest.State.FAILED).update(retry_at=None)
     known = {pk: (deletion, state) for pk, deletion, state in rows.values_list(*COLUMNS)}
-    for companion in companions:
-        if companion.id not in known and (asked := _ask(companion, cause, actor, now)):
-            known[companion.id] = asked, DeletionRequest.State.SCHEDULED
+    new = [pk for pk in ids if pk not in known]
+    for pk, deletion in _ask(name, new, cause, actor, now).items():
+        known[pk] = deletion, DeletionRequest.State.SCHEDULED
     return [Candidate(now, known[pk][0], name, pk, known[pk][1]) for pk in ids if pk in known]
 
 
-def _ask(companion: Reference, cause: DeletionRequest, actor: Actor, now: datetime) -> UUID | None:
-    """Write the request of a companion that has none; None when it is gone."""
+def _ask(
+    name: str, ids: Sequence[UUID], cause: DeletionRequest, actor: Actor, now: datetime
+) -> dict[UUID, UUID]:
+    """Write the requests of companions that have none; return them by subject, those left out that
+    are gone."""
+    if not ids:
+        return {}
+    # No soft delete before: it would take sessions that no receipt counts.
     with transaction.atomic(durable=True):
-        if lock_subject(companion) is None:
-            return None
-        # No soft delete before: it would take sessions that no receipt counts.
-        request = requests.schedule(
+        there = lock_subjects(name, ids)
+        return requests.schedule_many(
             actor=actor,
-            subject=companion,
+            kind=name,
+            ids=list(there),
             due_at=now,
             now=now,
-            before={},
             organization_id=cause.subject_id,
             cause_id=cause.pk,
         )
-        return request.pk

@@ -193,6 +193,42 @@ class OrganizationKind(SubjectKind):
             for organization_id, users in self._managed(ids).items()
         }
 
+    def count_companions(self, subject_id: UUID, *, cap: int) -> int:
+        managed = ManagedUser.objects.filter(organization_id=subject_id).order_by()
+        return managed.values("pk")[:cap].count()
+
+    def next_companions(
+        self, subject_id: UUID, *, after: Reference | None, limit: int
+    ) -> list[Reference]:
+        managed = ManagedUser.objects.filter(organization_id=subject_id).order_by("user_id")
+        if after is not None:
+            managed = managed.filter(user_id__gt=after.id)
+        ids = managed.values_list("user_id", flat=True)[:limit]
+        return [Reference("user", user_id) for user_id in ids]
+
+    def among_companions(
+        self, subject_id: UUID, subjects: Collection[Reference]
+    ) -> list[Reference]:
+        ids = [one.id for one in subjects if one.kind == "user"]
+        if not ids:
+            return []
+        managed = ManagedUser.objects.filter(organization_id=subject_id, user_id__in=ids)
+        known = set(managed.values_list("user_id", flat=True))
+        return [one for one in subjects if one.kind == "user" and one.id in known]
+
+    def pivots(self, subject_id: UUID) -> list[Reference]:
+        """The managed users who own another organization, too: the rule that none is left without
+        an owner is kept in the request."""
+        managed = ManagedUser.objects.filter(organization_id=subject_id).values("user_id")
+        owned = Membership.objects.filter(role="owner", user_id__in=managed)
+        others = owned.exclude(organization_id=subject_id).order_by("user_id")
+        ids = others.values_list("user_id", flat=True).distinct()
+        return [Reference("user", user_id) for user_id in ids]
+
+    def takers(self, ids: Collection[UUID]) -> set[UUID]:
+        managed = ManagedUser.objects.filter(organization_id__in=ids).order_by()
+        return set(managed.values_list("organization_id", flat=True).distinct())
+
     def suspend(self, instance: Any, *, actor: Actor, now: datetime) -> dict[str, Any]:
         """Flags down, keys and tokens dead, nothing collected while it may still come back."""
         before = {"is_active": instance.is_active, "owned": has_live_owner(instance.pk)}

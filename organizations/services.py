@@ -17,23 +17,25 @@ from erasure.brakes import forbid_paused
 from erasure.closing import Erasure
 from erasure.deleting import forbid_blocked, lock_with_companions, restore, suspend_locked
 from erasure.exceptions import DeletionInProgress, SubjectNotFound
-from erasure.executor import Erasures, begin_family, finish_family
+from erasure.executor import Erasures, begin_family, hand_over
 from erasure.models import DeletionRequest
 from erasure.rights import require_staff
-from erasure.subjects import lock_subject, lock_subjects
+from erasure.subjects import companions_at_once, lock_subject, lock_subjects
 from organizations.exceptions import NotOrganizationOwner, WrongConfirmation
-from organizations.models import ManagedUser, Membership, Organization, Role
+from organizations.models import Membership, Organization, Role
 from organizations.ownership import forbid_ownerless
 
 
 @dataclass(frozen=True, slots=True)
 class OrganizationDeletion:
-    """A finished teardown: rows removed by model, and the managed users erased along with it."""
+    """A teardown: rows removed by model, and the managed users erased along with it. One that is
+    not finished has ended all access, and a worker does the rest."""
 
     organization_id: UUID
     deletion_id: UUID
     counts: Mapping[str, int]
     managed_users: tuple[Erasure, ...] = field(default=())
+    is_finished: bool = True
 
 
 def create_organization_key(
@@ -76,6 +78,9 @@ def delete_organization(
 ) -> OrganizationDeletion:
     """Tear down an organization at its owner's wish, with everything it owns, for ever.
 
+    A small one is gone when this returns. A large one cannot be reached any more, by nobody and
+    nothing, and a worker removes its rows.
+
     Raises SubjectNotFound, NotOrganizationOwner, UnderLegalHold, DeletionInProgress, or SoleOwner
     when a user that it manages is the only owner of another organization.
     """
@@ -85,7 +90,7 @@ def delete_organization(
         if not owners.filter(user_id=actor.user_id).exists():
             raise NotOrganizationOwner(organization_id)
         begun = _begin_teardown(actor, organization_id, managed, now)
-    return _finish_teardown(begun, actor, organization_id, now)
+    return _describe(begun, organization_id)
 
 
 def schedule_deletion(
@@ -156,25 +161,26 @@ def teardown_organization(
     with transaction.atomic(durable=True):
         managed = _lock_for_teardown(organization_id)
         begun = _begin_teardown(actor, organization_id, managed, now, reference)
-    return _finish_teardown(begun, actor, organization_id, now)
+    return _describe(begun, organization_id)
 
 
 def _lock_for_teardown(organization_id: UUID) -> dict[UUID, Any]:
-    """Lock the managed users, then the organization, and return the users that it manages.
+    """Lock the managed users, then the organization, and return the users that it manages; where
+    these are too many for a request, those who own another organization, too.
 
     The users must be known before the organization is locked, and may change until it is: if
     somebody provisioned one in between, the lock order would be broken, so the caller is told that
     the organization is busy and nothing was done.
     """
-    managed = ManagedUser.objects.filter(organization_id=organization_id)
-    users = lock_subjects("user", managed.values_list("user_id", flat=True))
+    subject = Reference("organization", organization_id)
+    users = lock_subjects("user", [one.id for one in companions_at_once(subject)])
     # Their other organizations are counted too, and all are locked at once, in id order.
     owned = Membership.objects.filter(user_id__in=users, role=Role.OWNER)
     others = owned.values_list("organization_id", flat=True) if users else ()
     organization = lock_subjects("organization", {organization_id, *others}).get(organization_id)
     if organization is None or organization.is_deleted:
         raise SubjectNotFound("organization")
-    if set(managed.values_list("user_id", flat=True)) - users.keys():
+    if {one.id for one in companions_at_once(subject)} - users.keys():
         raise DeletionInProgress("organization", organization_id)
     return users
 
@@ -193,13 +199,15 @@ def _begin_teardown(
     locked[subject] = Organization.objects.get(pk=organization_id)
     # The row goes last: the database takes what hangs on it. A crash before the commit leaves
     # the organization and its managed users as they were.
-    return begin_family(actor=actor, subject=subject, locked=locked, now=now, reference=reference)
+    begun = begin_family(actor=actor, subject=subject, locked=locked, now=now, reference=reference)
+    hand_over(begun, now=now)
+    return begun
 
 
-def _finish_teardown(
-    begun: Erasures | DeletionRequest, actor: Actor, organization_id: UUID, now: datetime
-) -> OrganizationDeletion:
-    done, companions = finish_family(begun, actor=actor, now=now)
+def _describe(begun: Erasures | DeletionRequest, organization_id: UUID) -> OrganizationDeletion:
+    if isinstance(begun, DeletionRequest):
+        return OrganizationDeletion(organization_id, begun.pk, {}, is_finished=False)
+    done, companions = begun
     return OrganizationDeletion(
         organization_id=organization_id,
         deletion_id=done.request_id,

@@ -6,7 +6,7 @@ from erasure.desk.forms import CaseForm, FinalForm
 from erasure.desk.pages import Order
 from erasure.desk.shown import label_subject, show_time, tell_requester
 from erasure.desk.steps import Concern, Step, concern_of, tell_erased
-from erasure.executor import erase_now
+from erasure.executor import erase_soon
 from erasure.models import DeletionRequest
 from erasure.subjects import get_kind
 from organizations.models import Organization
@@ -28,14 +28,14 @@ def _foresee_restore(organization: Organization) -> Concern:
 
 
 def _tear_down(order: Order) -> str:
-    done = erase_now(
+    done = erase_soon(
         actor=order.actor,
         subject=Reference("organization", order.id),
         now=order.now,
         plan_id=order.plan_id,
         reference=order.reference,
     )
-    return f"torn down: {tell_erased(done)}"
+    return tell_erased(done, "torn down")
 
 
 def _restore(order: Order) -> str:

@@ -44,6 +44,7 @@ from erasure.api.previews import (
     text,
 )
 from erasure.progress import Progress, read_progress, read_receipt, restore_deletion
+from erasure.watching import Headway
 
 TOKEN_HEADER = "X-Status-Token"  # noqa: S105 - a header's name
 ON_BEHALF = frozenset({scopes.USERS_ERASE, scopes.DELETIONS_RESTORE})
@@ -116,6 +117,20 @@ PROGRESS = json_object(
             }
         ),
         "has_receipt": {"type": "boolean"},
+        "progress": {
+            "oneOf": [
+                {"type": "null"},
+                json_object(
+                    {
+                        "rows_done": number,
+                        "rows_expected": number,
+                        "rows_per_second": number,
+                        "subjects_done": number,
+                        "ends_at": optional_moment,
+                    }
+                ),
+            ]
+        },
     }
 )
 REFERENCE = {**text, "minLength": 1, "maxLength": 200, "pattern": r"^[^\x00-\x1f\x7f]+$"}
@@ -164,6 +179,19 @@ def describe(progress: Progress) -> dict[str, Any]:
         "counts": progress.counts,
         "next": {"step": progress.next_step, "at": progress.next_at},
         "has_receipt": progress.has_receipt,
+        "progress": describe_headway(progress.headway),
+    }
+
+
+def describe_headway(headway: Headway | None) -> dict[str, Any] | None:
+    if headway is None:
+        return None
+    return {
+        "rows_done": headway.done,
+        "rows_expected": headway.expected,
+        "rows_per_second": round(headway.rate),
+        "subjects_done": headway.ahead,
+        "ends_at": headway.ends_at,
     }
 
 

@@ -11,7 +11,7 @@ from erasure.desk.pages import Order
 from erasure.desk.refusals import put_into_words
 from erasure.desk.shown import show_day, show_id, show_time, tell_next, tell_requester
 from erasure.desk.steps import Concern, Step, concern_of, tell_erased
-from erasure.executor import erase_now
+from erasure.executor import erase_soon
 from erasure.holds import place_hold, release_hold
 from erasure.models import DeletionRequest, LegalHold
 from erasure.retrying import NotFailed, retry_failed
@@ -75,14 +75,14 @@ def _foresee_erasure(request: DeletionRequest) -> Concern:
 
 
 def _erase(order: Order) -> str:
-    done = erase_now(
+    done = erase_soon(
         actor=order.actor,
         subject=_find(order).subject,
         now=order.now,
         plan_id=order.plan_id,
         reference=order.reference,
     )
-    return f"erased for ever: {tell_erased(done)}"
+    return tell_erased(done)
 
 
 def _foresee_hold(request: DeletionRequest) -> Concern:

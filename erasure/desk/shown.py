@@ -16,6 +16,7 @@ from erasure.people import name_of_users
 from erasure.references import spell
 from erasure.subjects import get_kind, kind_names
 from erasure.typeids import read_uuid, spell_id
+from erasure.watching import headway_of
 
 DELETION = "deletion"
 DELETION_PREFIX = "del"
@@ -174,6 +175,22 @@ def tell_requester(request: DeletionRequest | None) -> str:
     return show_id(kind, requester)
 
 
+def tell_headway(request: DeletionRequest, *, now: datetime) -> str:
+    """Return how far a large erasure is, how fast it goes and when it should end, to follow
+    "being erased"; empty for a small one."""
+    going = headway_of(request, now=now)
+    if going is None:
+        return ""
+    if not going.expected:
+        return f": {show_number(going.ahead)} that go along are gone"
+    done, expected = show_number(going.done), show_number(going.expected)
+    told = f": {going.share:.0%}, {done} of about {expected} rows"
+    if going.ends_at is None:
+        return told
+    rate = show_number(round(going.rate))
+    return f"{told}, {rate} rows a second, until about {show_time(going.ends_at)}"
+
+
 def tell_next(request: DeletionRequest | None, *, held: bool, now: datetime) -> str:
     """Return what happens next to a deleted subject, given its latest deletion request."""
     if request is None:
@@ -181,11 +198,11 @@ def tell_next(request: DeletionRequest | None, *, held: bool, now: datetime) -> 
     if request.state not in DeletionRequest.OPEN:
         return "nothing"
     if request.is_leased(now):
-        return "being erased now"
+        return f"being erased now{tell_headway(request, now=now)}"
     if held:
         return "on legal hold: stays until the hold is released"
     if request.state == DeletionRequest.State.RUNNING:
-        return "stalled: taken up by the next purge"
+        return f"waits for a worker{tell_headway(request, now=now)}"
     if request.state == DeletionRequest.State.FAILED:
         retry = f", next try at {show_time(request.retry_at)}" if request.retry_at else ""
         return f"failed: {request.last_error}{retry}"

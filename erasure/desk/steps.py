@@ -18,7 +18,7 @@ from erasure.closing import Erasure
 from erasure.desk.foreseen import Foreseen, foresee
 from erasure.desk.pages import Act, StaffAdmin
 from erasure.desk.proposals import ask_to_propose
-from erasure.desk.shown import tell_rows
+from erasure.desk.shown import show_deletion, tell_rows
 from erasure.exceptions import SubjectNotFound
 from erasure.models import DeletionRequest
 from erasure.planner import make_plan
@@ -46,11 +46,17 @@ def concern_of(subject: Reference, pk: UUID, name: str, remarks: Sequence[str] =
     return Concern(pk, name, remarks, foresee(plan))
 
 
-def tell_erased(done: Erasure) -> str:
-    """Return what an erasure removed, in one line; who went along is counted by its cause."""
+def tell_erased(done: Erasure | DeletionRequest, how: str = "erased for ever") -> str:
+    """Return what an erasure removed, in one line, or that a worker does it; who went along is
+    counted by its cause."""
+    if isinstance(done, DeletionRequest):
+        return (
+            "is large: access has ended, and a worker removes the data now. "
+            f"{show_deletion(done.pk)} on the review desk tells how far it is."
+        )
     along = DeletionRequest.objects.filter(cause_id=done.request_id).count()
     others = f", and {along} that went along, with all their data" if along else ""
-    return f"{tell_rows(done.counts)}{others}."
+    return f"{how}: {tell_rows(done.counts)}{others}."
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from audit.events import Reference
 from erasure.exceptions import DeletionError
 from erasure.executor import erase_now
 from erasure.links import spell_deletion
-from erasure.management.progress import show_progress
+from erasure.management.progress import show_pieces, show_progress
 from erasure.management.shell import (
     REFUSED,
     ErasureCommand,
@@ -120,13 +120,15 @@ class EraseCommand(ErasureCommand):
         """Erase by the plan that was named, or the one that was shown a moment ago."""
         told: dict[str, Any] = {"executed": False, "deletion": None, "rows": {}, "refusal": None}
         try:
-            done = erase_now(
-                actor=self.actor,
-                subject=subject,
-                now=now,
-                plan_id=plan_id,
-                reference=reference,
-            )
+            with show_pieces(subject) as on_piece:
+                done = erase_now(
+                    actor=self.actor,
+                    subject=subject,
+                    now=now,
+                    plan_id=plan_id,
+                    reference=reference,
+                    on_piece=on_piece,
+                )
         except DeletionError as error:
             return {**told, "refusal": describe_refusal(error)}
         return {

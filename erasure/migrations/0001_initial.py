@@ -97,6 +97,7 @@ class Migration(migrations.Migration):
                 ('warned_at', models.DateTimeField(help_text='When the subject was told that the erasure is near.', null=True)),
                 ('cursor', models.JSONField(default=dict, help_text='How far an erasure of many transactions has come; empty otherwise.')),
                 ('counts', models.JSONField(default=dict, help_text='Rows removed, by model.')),
+                ('along', models.JSONField(default=dict, help_text='How many were erased along with it, by kind, and the digest of their lines.')),
                 ('told', models.JSONField(default=list, help_text='Who was told of the completion, by channel; no addresses.')),
                 ('searched', models.JSONField(default=dict, help_text='When the residual search ran for it, and how much it found.')),
                 ('signature', models.BinaryField(help_text='Of the receipt, which is rebuilt from this row and its statement.', null=True)),

@@ -5,7 +5,9 @@
 
     HTTP/1.1 204 No Content
 
-At once and for ever: members, invitations, keys and managed users go with it. Also served as
+At once and for ever: members, invitations, keys and managed users go with it. Of a large one all
+access ends before the answer, a worker removes the rows, and ``Location`` names the address that
+tells how far it is. Also served as
 ``/api/organizations/{id}``, the address in the published document's example.
 """
 
@@ -112,8 +114,11 @@ class Organizations(Contract):
     )
     def destroy(self, request: Request, id: str) -> Response:  # noqa: A002 - documented name
         organization_id = read_id(id)
-        delete_organization(actor=self.actor, organization_id=organization_id, now=timezone.now())
-        return Response(status=204)
+        done = delete_organization(
+            actor=self.actor, organization_id=organization_id, now=timezone.now()
+        )
+        where = f"/v1/deletions/{ids.encode(ids.DELETION, done.deletion_id)}"
+        return Response(status=204, headers={} if done.is_finished else {"Location": where})
 
 
 urlpatterns = [

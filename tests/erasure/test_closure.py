@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ import pytest
 from django.db import connection, models
 
 from erasure.closure import Closure
+from erasure.draining import Drain
 from erasure.tally import Tally
 from tests.erasure.planted import (
     KIND,
@@ -216,13 +217,19 @@ def erase_one_by_one(closure: Closure, ids: list[UUID]) -> list[Tally]:
     return [closure.carry_out([one]) for one in ids]
 
 
+def drain(closure: Closure, one: UUID, size: int, cursor: Any = None) -> Iterator[Tally]:
+    """Drain a subject, each piece by a worker who knows no more than the cursor."""
+    cursor = cursor or {"at": "the beginning"}
+    while cursor:
+        tally, cursor = Drain(closure, one, cursor=cursor).work(seconds=0, limit=size)
+        assert json.loads(json.dumps(cursor)) == cursor
+        yield tally
+
+
 def erase_piece_by_piece(closure: Closure, ids: list[UUID]) -> list[Tally]:
     done: list[Tally] = []
     for one in ids:
-        cursor: dict[str, Any] | None = {}
-        while cursor is not None:
-            tally, cursor = closure.carry_out_some(one, cursor=cursor, limit=3)
-            done.append(tally)
+        done += drain(closure, one, 3)
         last = closure.carry_out([one])
         assert last.removed == {one: {"planted.Author": 1}}, "something was left behind"
         assert not last.detached
@@ -265,11 +272,9 @@ def test_a_closure_is_used_again_for_others() -> None:
     for key in keys[:3]:
         ids = [KIND.id_of(key)]
         left, counts = expect(read_world(), [key], with_matches=False)
-        cursor: dict[str, Any] | None = {}
         assert total([closure.count(ids)]) == counts
         if key == keys[1]:
-            while cursor is not None:
-                _, cursor = closure.carry_out_some(ids[0], cursor=cursor, limit=4)
+            list(drain(closure, ids[0], 4))
         closure.carry_out(ids)
         check_keys()
         assert read_world() == left
@@ -287,12 +292,9 @@ def test_nobody_is_nothing() -> None:
 def test_a_cursor_from_other_policies_starts_again() -> None:
     (key, *_) = plant(2)
     closure, one = build_closure(), KIND.id_of(key)
-    _, cursor = closure.carry_out_some(one, cursor={}, limit=1)
+    _, cursor = Drain(closure, one).work(seconds=0, limit=1)
     assert cursor
-    assert json.loads(json.dumps(cursor)) == cursor
-    cursor = {**cursor, "at": "removed gone.Model 3 0"}
-    while cursor is not None:
-        _, cursor = closure.carry_out_some(one, cursor=cursor, limit=5)
+    list(drain(closure, one, 5, {**cursor, "at": "removed gone.Model 3 0"}))
     assert closure.carry_out([one]).removed == {one: {"planted.Author": 1}}
 
 

@@ -9,9 +9,10 @@ from accounts.models import Session, User
 from accounts.services import erase_managed_user, erase_own_account
 from audit.actors import Actor
 from audit.models import AuditEvent, EventDetail
-from erasure import alone, executor, locking, pacing, sets, working
+from erasure import alone, draining, executor, locking, pacing, sets, working
 from erasure.brakes import place_pause
 from erasure.closing import Erasure
+from erasure.draining import Drain
 from erasure.exceptions import (
     Blocked,
     DeletionInProgress,
@@ -25,7 +26,6 @@ from erasure.exceptions import (
 from erasure.executor import erase_now
 from erasure.holds import place_hold
 from erasure.models import DeletionRequest, LegalHold
-from erasure.pacing import Pace
 from erasure.planner import make_plan
 from erasure.purging import purge_due
 from organizations.models import ManagedUser, Organization
@@ -63,8 +63,9 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """What has more than twelve rows is large, and goes in pieces of four or so."""
     for module in (alone, executor, sets):
         monkeypatch.setattr(module, "LARGE", 12)
-    monkeypatch.setattr(alone, "PIECE", 4)
-    monkeypatch.setattr(Pace, "observe", lambda self, done, seconds: None)
+    monkeypatch.setattr(alone, "PIECE", 0)
+    monkeypatch.setattr(draining, "FIRST", 4)
+    monkeypatch.setattr(draining, "MOST", 4)
 
 
 def erase(row: Any, **options: Any) -> Erasure:
@@ -209,16 +210,15 @@ def test_a_large_one_goes_in_many_transactions_and_is_counted_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     states: list[tuple[str, bool, int]] = []
-    inside: Any = alone
-    real = inside.carry_out_some
+    real = Drain.work
 
-    def carry_out_some(closure: Any, subject_id: Any, **options: Any) -> Any:
-        request = DeletionRequest.objects.get(subject_id=subject_id)
-        user = User.objects.get(pk=subject_id)
+    def work(self: Drain, **options: Any) -> Any:
+        request = DeletionRequest.objects.get(subject_id=self.subject_id)
+        user = User.objects.get(pk=self.subject_id)
         states.append((request.state, user.is_deleted, sum(request.counts.values())))
-        return real(closure, subject_id, **options)
+        return real(self, **options)
 
-    monkeypatch.setattr(alone, "carry_out_some", carry_out_some)
+    monkeypatch.setattr(Drain, "work", work)
     with charlie_untouched():
         user = large_person()
         actor = Actor(kind="user", id=user.pk, channel="account", person_id=user.pk)
@@ -267,16 +267,16 @@ def test_a_large_one_whose_process_dies_is_finished_by_the_purge(
     user = large_person()
     real, pieces = working.erase_claimed, 0  # type: ignore[attr-defined]
     inside: Any = alone
-    carry = inside.carry_out_some
+    carry = Drain.work
 
-    def die(*args: Any, **kwargs: Any) -> Any:
+    def die(self: Drain, **options: Any) -> Any:
         nonlocal pieces
         pieces += 1
         if pieces == 3:
             raise KeyboardInterrupt
-        return carry(*args, **kwargs)
+        return carry(self, **options)
 
-    monkeypatch.setattr(alone, "carry_out_some", die)
+    monkeypatch.setattr(Drain, "work", die)
     with pytest.raises(KeyboardInterrupt):
         erase(user)
     half = request_of(user)
@@ -291,17 +291,16 @@ def test_a_large_one_whose_process_dies_is_finished_by_the_purge(
 @pytest.mark.usefixtures("_small")
 def test_a_hold_that_comes_while_a_large_one_goes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     user = large_person()
-    inside: Any = alone
-    real = inside.carry_out_some
+    real = Drain.work
 
-    def carry_out_some(*args: Any, **kwargs: Any) -> Any:
+    def work(self: Drain, **options: Any) -> Any:
         if not LegalHold.objects.exists():
             LegalHold.objects.create(
                 subject_kind="user", subject_id=user.pk, reason="x", placed_at=NOW
             )
-        return real(*args, **kwargs)
+        return real(self, **options)
 
-    monkeypatch.setattr(alone, "carry_out_some", carry_out_some)
+    monkeypatch.setattr(Drain, "work", work)
     with pytest.raises(UnderLegalHold):
         erase(user)
     assert not gone(user)

@@ -9,9 +9,10 @@ import pytest
 from accounts.models import User
 from audit.events import Reference
 from audit.models import AuditEvent, EventDetail
-from erasure import alone, closing, locking, pacing, purging, sets
+from erasure import alone, closing, draining, locking, pacing, purging, sets
 from erasure.brakes import place_pause, release_pause
 from erasure.closing import Erasure
+from erasure.draining import Drain
 from erasure.exceptions import LedgerUnavailable
 from erasure.holds import place_hold, release_hold
 from erasure.models import DeletionRequest, LegalHold
@@ -199,8 +200,9 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """What has more than twelve rows is large, and goes in pieces of four or so."""
     for module in (alone, sets):
         monkeypatch.setattr(module, "LARGE", 12)
-    monkeypatch.setattr(alone, "PIECE", 4)
-    monkeypatch.setattr(Pace, "observe", lambda self, done, seconds: None)
+    monkeypatch.setattr(alone, "PIECE", 0)
+    monkeypatch.setattr(draining, "FIRST", 4)
+    monkeypatch.setattr(draining, "MOST", 4)
 
 
 @pytest.mark.usefixtures("_small")
@@ -247,11 +249,10 @@ def test_a_hold_that_comes_between_two_pieces_keeps_the_rest(
 ) -> None:
     large = due_person(sessions=30)
     pieces = 0
-    inside: Any = alone
-    real = inside.carry_out_some
+    real = Drain.work
     hold: list[UUID] = []
 
-    def carry_out_some(*args: Any, **kwargs: Any) -> Any:
+    def work(self: Drain, **options: Any) -> Any:
         nonlocal pieces
         pieces += 1
         if pieces == 3:
@@ -259,9 +260,9 @@ def test_a_hold_that_comes_between_two_pieces_keeps_the_rest(
                 subject_kind="user", subject_id=large.pk, reason="x", placed_at=NOW
             )
             hold.append(held.pk)
-        return real(*args, **kwargs)
+        return real(self, **options)
 
-    monkeypatch.setattr(alone, "carry_out_some", carry_out_some)
+    monkeypatch.setattr(Drain, "work", work)
     report = purge()
     assert (report.erased, report.held, report.failed) == (0, 1, {})
     left = sessions_of(large)

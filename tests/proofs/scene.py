@@ -16,7 +16,7 @@ from django.db import connection
 from accounts.models import User
 from audit.actors import Actor
 from audit.models import EventDetail
-from erasure import alone, gate, jobs, locking, purging, sets, signing
+from erasure import alone, draining, gate, jobs, locking, purging, sets, signing
 from erasure.closure import closure_of
 from erasure.ledger import open_ledger
 from erasure.models import DeletionRequest, LegalHold
@@ -151,7 +151,9 @@ def _shrink() -> None:
     """Make sets and pieces of a few, however quick or slow this machine is today."""
     for module in (alone, sets):
         module.LARGE = LARGE  # type: ignore[attr-defined]
-    alone.PIECE = 10
+    alone.PIECE = 0
+    draining.FIRST = draining.MOST = 10
+    draining.ALLOWED = 600
     purging.CANARY = 3
     locking.MOST = 600  # type: ignore[attr-defined]
     # One thread, whose commits can be counted.

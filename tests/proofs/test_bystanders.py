@@ -24,7 +24,7 @@ from django.utils import timezone
 from accounts.models import User
 from audit.actors import Actor
 from audit.events import Reference
-from erasure import alone, locking, pacing, sets
+from erasure import alone, draining, locking, pacing, sets
 from erasure.executor import erase_now
 from erasure.models import DeletionRequest
 from erasure.planner import make_plan
@@ -92,7 +92,9 @@ def purge_in_pieces(case: Case) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for module in (alone, sets):
             patch.setattr(module, "LARGE", 2)
-        patch.setattr(alone, "PIECE", 2)
+        patch.setattr(alone, "PIECE", 0)
+        patch.setattr(draining, "FIRST", 2)
+        patch.setattr(draining, "MOST", 2)
         purge(case)
 
 

@@ -17,7 +17,7 @@ from django.db import connection
 
 from accounts.services import SoftDeletion, soft_delete_own_account
 from audit.actors import Actor
-from erasure import alone, closing, locking, pacing, requests, sets
+from erasure import alone, closing, draining, locking, pacing, requests, sets
 from erasure.alone import Budget
 from erasure.closing import Closing, Due
 from erasure.deleting import restore
@@ -57,7 +57,9 @@ def in_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     if request.param == "in pieces":
         for module in (alone, sets):
             monkeypatch.setattr(module, "LARGE", 2)
-        monkeypatch.setattr(alone, "PIECE", 2)
+        monkeypatch.setattr(alone, "PIECE", 0)
+        monkeypatch.setattr(draining, "FIRST", 2)
+        monkeypatch.setattr(draining, "MOST", 2)
     return bool(request.param == "in pieces")
 
 

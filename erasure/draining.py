@@ -1,0 +1,387 @@
+"""The removal of a large subject's rows, as many in a transaction as fit into the time that others
+can wait.
+
+Rows go branch by branch, leaves first, each parent right after its children: a parent that goes
+later makes the database read past all the dead entries of its children again. Where nothing hangs
+on the children the database's own cascade takes them, which costs half of two statements, and
+PostgreSQL says how many rows of which table the transaction has removed.
+
+The walk lives in memory; in the database stands how far it is among the subject's own branches. So
+a crash, or a transaction that comes to nothing, costs the rest of one branch's batch to find again.
+"""
+
+from collections.abc import Collection, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import OperationalError, connection, transaction
+
+from erasure import carrying
+from erasure.branches import Branch, Keys, Statement
+from erasure.chunks import Stretch, Stretches
+from erasure.tally import Tally
+
+if TYPE_CHECKING:
+    from erasure.closure import Closure
+
+GOAL = 0.012
+"""Seconds that one statement should take: the clock is looked at between two."""
+
+CLEARED = 0.06
+"""Seconds in which a batch of rows with several generations below should be cleared."""
+
+ALLOWED = 0.06
+"""Seconds after which PostgreSQL cancels a statement, which is then tried on fewer rows."""
+
+LOOK = "look"
+
+LOOKS = 50
+"""At most so many times is one index read past."""
+
+FIRST, MOST = 64, 20_000
+"""Rows that the first statement of a branch names, and that one names at most."""
+
+
+class Moved(Exception):
+    """Rows of an unfinished batch have passed to somebody else; the walk starts again."""
+
+
+@dataclass
+class _Batch:
+    """Rows that are about to go, and those above that they hang on."""
+
+    branch: Branch
+    keys: Keys
+    above: Keys
+
+
+@dataclass
+class _Stride:
+    """How many rows one statement of a branch names."""
+
+    size: float = field(default_factory=lambda: float(FIRST))
+    least: int = 1
+
+    def observe(self, asked: int, seconds: float, goal: float) -> None:
+        if seconds > goal or asked >= int(self.size):
+            wanted = self.size * min(2.0, max(0.3, goal / max(seconds, 1e-4)))
+            self.size = min(MOST, max(self.least, wanted))
+
+
+@dataclass
+class Drain:
+    """The drain of one subject by one worker. ``cursor`` is what an earlier one has stored."""
+
+    closure: "Closure"
+    subject_id: UUID
+    spare: Collection[str] = ()
+    cursor: Mapping[str, Any] = field(default_factory=dict)
+    allowed: float = ALLOWED
+    is_done: bool = False
+
+    def __post_init__(self) -> None:
+        self.stretches = Stretches(self.closure, self.subject_id, self.spare)
+        self.place = _place_of(self.cursor)
+        self.strides: dict[Branch | str, _Stride] = {}
+        self.wide: set[Branch] = set()
+        """Branches with rows on which too much hangs for one cascade."""
+        self.counts_cascades = _counts_cascades(self.closure)
+        self._moves: Iterator[None] | None = None
+        self._held: list[_Batch] = []
+        self._at_work: tuple[Branch | str, int] | None = None
+        self._left: int | None = None
+        self._number = 0
+        self._is_last = False
+
+    def work(self, *, seconds: float, limit: int | None = None) -> tuple[Tally, dict[str, Any]]:
+        """Remove rows for so long in the caller's transaction, about ``limit`` at most, and return
+        what was done, and the cursor, without ``at`` when nothing but the subject's own row is
+        left.
+
+        When the transaction comes to nothing, ``lose`` must be called. Raises Moved, or whatever
+        the database says.
+        """
+        started, self._left = perf_counter(), limit
+        self._number += 1
+        self.tally = Tally()
+        before = self._prepare()
+        if self._moves is None:
+            self._moves = self._walk()
+        for _ in self._moves:
+            is_spent = self._left is not None and self._left <= 0
+            if is_spent or perf_counter() - started + GOAL > seconds:
+                break
+        else:
+            self.is_done = True
+        self._take_stock(before)
+        return self.tally, {} if self.is_done else dict(self.place)
+
+    def finish(self) -> Tally:
+        """Remove what there still is, the subject's own row last, however long it takes, in the
+        caller's transaction. After a drain little is left, and a statement that asks for all of it
+        at once would be planned for the million rows that were there."""
+        self.allowed, self._is_last = 0, True
+        tally, _ = self.work(seconds=float("inf"))
+        own = [step for step in self.closure.steps if step.model is self.closure.graph.root]
+        for step in own:
+            if step.touched is None:
+                tally.add_all(carrying.change(self.closure, [step], self.stretches.subjects))
+        return tally
+
+    def lose(self, place: Mapping[str, Any], *, was_cancelled: bool = False) -> bool:
+        """Go back to a stored place. Returns whether a statement that was cancelled can be made
+        smaller or be given more time."""
+        at_work, self._at_work = self._at_work, None
+        self._moves, self._held, self.is_done = None, [], False
+        self.place = _place_of(place)
+        if not was_cancelled or (at_work and at_work[0] == LOOK):
+            return True
+        branch, asked = at_work or ("", 0)
+        if asked > 1:
+            self._stride(branch).size = max(1, asked // 4)
+        elif isinstance(branch, Branch) and branch.is_bottom and branch not in self.wide:
+            # One row with too many below: those go first, by themselves.
+            self.wide.add(branch)
+        else:
+            self.allowed *= 2
+        return self.allowed < 60
+
+    def read_past(self) -> None:
+        """Read past the dead entries that the rows have left in the indexes. Reading marks them,
+        without any lock, so that the cascade from the subject's own row need not look at each.
+        By the clock, too: what a cancelled look has marked stays marked."""
+        if connection.vendor != "postgresql":
+            return
+        for _, part in self.stretches.parts():
+            if isinstance(part, Branch):
+                for _ in range(LOOKS):
+                    if self._look(part.texts.look(self.stretches.root)):
+                        break
+
+    def _look(self, statement: Statement) -> bool:
+        try:
+            with transaction.atomic():
+                bound_plans(ALLOWED)
+                self._row(statement)
+        except OperationalError:
+            return False
+        return True
+
+    # --- the walk -----------------------------------------------------------------------------
+
+    def _walk(self) -> Iterator[None]:
+        """Go through all that hangs on the subject. Yields where the transaction may end."""
+        parts = self.stretches.parts()
+        names = [name for name, _ in parts]
+        start = names.index(self.place["at"]) if self.place.get("at") in names else 0
+        for number, (name, part) in enumerate(parts[start:]):
+            after = self.place.get("after") if number == 0 and "at" in self.place else None
+            self.place = {"at": name, "after": after}
+            if isinstance(part, Branch):
+                yield from self._clear(part, self.stretches.root, after, is_top=True)
+            else:
+                yield from self._stretch(name, part, after)
+
+    def _stretch(self, name: str, part: Stretch, after: Any) -> Iterator[None]:
+        """What leads to the subject by no foreign key, and rows that stay but are changed."""
+        while True:
+            stride, started = self._stride(name), perf_counter()
+            size = self._allow(int(stride.size))
+            self._at_work = name, size
+            after = yield from self._take(part, after, size)
+            stride.observe(size, perf_counter() - started, GOAL)
+            self.place = {"at": name, "after": after}
+            if after is None:
+                return
+            yield
+
+    def _take(self, part: Stretch, after: Any, size: int) -> Generator[None, None, Any]:
+        """Carry out some rows of a stretch; return the last place if more may follow."""
+        keys, after = self.stretches.find(part, after, size)
+        self._spend(len(keys))
+        below = self.stretches.below(part.step) if keys else ()
+        some = Keys(self.stretches.dialect.listed(keys), len(keys)) if below else None
+        for child in below:
+            assert some is not None  # noqa: S101
+            yield from self._clear(child, some)
+        if keys:
+            self.stretches.carry_out(part, keys, self.tally)
+        return after
+
+    def _clear(
+        self, branch: Branch, above: Keys, after: Any = None, *, is_top: bool = False
+    ) -> Iterator[None]:
+        """Remove the rows of a branch that hang on some rows above, and all below."""
+        if branch.is_leaf and above.is_single:
+            yield from self._reap(branch, above, after, is_top)
+            return
+        while True:
+            started, stride = perf_counter(), self._stride(branch)
+            size = self._allow(int(stride.size))
+            self._at_work = branch, size
+            count, text, last = self._ask(branch.texts.find(above, after, size))
+            if count:
+                yield from self._fell(_Batch(branch, Keys(text, count), above))
+                goal = GOAL if branch.is_leaf or self._cascades(branch) else CLEARED
+                stride.observe(size, perf_counter() - started, goal)
+            after = last
+            if is_top:
+                self.place = {**self.place, "after": after}
+            if count < size:
+                return
+            yield
+
+    def _fell(self, batch: _Batch) -> Iterator[None]:
+        """Remove rows, and before them whatever hangs on them."""
+        branch = batch.branch
+        self._held.append(batch)
+        while not self._cascades(branch):
+            begun = self._number
+            for child in branch.branches:
+                yield from self._clear(child, batch.keys)
+            if begun == self._number:
+                break
+            for child in branch.branches:
+                # The delete reads past the dead entries of all that went in these transactions.
+                self._at_work = LOOK, 0
+                self._row(child.texts.look(batch.keys))
+                yield
+            if self.counts_cascades:
+                break
+            # It took several transactions, and somebody may have added a row between two: a
+            # cascade would take it uncounted.
+        self._at_work = branch, batch.keys.count
+        self._change(branch, branch.texts.delete(batch.keys, batch.above))
+        self._held.pop()
+
+    def _reap(self, branch: Branch, above: Keys, after: Any, is_top: bool) -> Iterator[None]:
+        """Remove the leaves of one parent from place to place; no key leaves the database."""
+        while True:
+            started, stride = perf_counter(), self._stride(branch)
+            size = self._allow(int(stride.size))
+            self._at_work = branch, size
+            found = self._row(branch.texts.find_end(above, after, size))
+            end = found[0] if found else None
+            self._change(branch, branch.texts.delete_upto(above, after, end))
+            stride.observe(size, perf_counter() - started, GOAL)
+            if is_top:
+                self.place = {**self.place, "after": str(end) if end is not None else after}
+            if end is None:
+                return
+            after = end
+            yield
+
+    def _cascades(self, branch: Branch) -> bool:
+        """Whether rows go with what hangs on them in one statement."""
+        return (
+            self.counts_cascades
+            and branch.is_bottom
+            and branch not in self.wide
+            and self._left is None
+        )
+
+    # --- statements -----------------------------------------------------------------------------
+
+    def _ask(self, statement: Statement) -> tuple[int, str, Any]:
+        count, text, last = self._row(statement) or (0, "", None)
+        return count, text or "", last
+
+    def _row(self, statement: Statement) -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute(*statement)
+            return cursor.fetchone()
+
+    def _change(self, branch: Branch, statement: Statement) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(*statement)
+            rows = cursor.rowcount
+        self._spend(rows)
+        if not self.counts_cascades:
+            self.tally.add(branch.step, self.subject_id, rows)
+
+    def _prepare(self) -> list[int]:
+        """Make the transaction ready: bounds, plans, locks. Returns what it removed before."""
+        if connection.vendor != "postgresql":
+            self._relock()
+            return []
+        # What a crash of the server undoes is done again; counts and place are undone with it.
+        more = () if self._is_last else ("set_config('synchronous_commit', 'off', true)",)
+        bound_plans(self.allowed, *more)
+        self._relock()
+        return self._count() if self.counts_cascades else []
+
+    def _relock(self) -> None:
+        for batch in self._held:
+            there = self._row(batch.branch.texts.relock(batch.keys, batch.above))
+            if there[0] != batch.keys.count:
+                raise Moved
+
+    def _take_stock(self, before: list[int]) -> None:
+        """Count what the transaction has removed, cascades included."""
+        if not self.counts_cascades:
+            return
+        self.tally.removed.clear()
+        earlier = before or [0] * len(self.closure.removals)
+        for step, rows, already in zip(self.closure.removals, self._count(), earlier, strict=True):
+            self.tally.add(step, self.subject_id, rows - already)
+
+    def _count(self) -> list[int]:
+        return list(self._row((self.closure.remembered(("stock",), self._write_count), [])))
+
+    def _write_count(self) -> str:
+        quote = connection.ops.quote_name
+        tables = [quote(step.model._meta.db_table) for step in self.closure.removals]
+        return "SELECT " + ", ".join(
+            f"pg_stat_get_xact_tuples_deleted('{table}'::regclass)" for table in tables
+        )
+
+    def _stride(self, branch: Branch | str) -> _Stride:
+        return self.strides.setdefault(branch, _Stride())
+
+    def _allow(self, size: int) -> int:
+        return max(1, size if self._left is None else min(size, self._left))
+
+    def _spend(self, rows: int) -> None:
+        if self._left is not None:
+            self._left -= rows
+
+
+PLANS = (
+    # A planner that thinks of the million rows that were there reads whole tables for the rest.
+    "set_config('enable_seqscan', 'off', true)",
+    "set_config('enable_bitmapscan', 'off', true)",
+    "set_config('enable_hashjoin', 'off', true)",
+    "set_config('enable_mergejoin', 'off', true)",
+    "set_config('jit', 'off', true)",
+)
+
+
+def bound_plans(seconds: float | None = None, *more: str) -> None:
+    """Let PostgreSQL go by indexes in this transaction, and cancel a statement that takes longer
+    than so many seconds."""
+    if connection.vendor != "postgresql":
+        return
+    bound = (f"set_config('statement_timeout', '{int(seconds * 1000)}', true)",) if seconds else ()
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join((*bound, *PLANS, *more))}")
+
+
+def _counts_cascades(closure: "Closure") -> bool:
+    """Whether the database tells what a transaction has removed, cascades included."""
+    if connection.vendor != "postgresql":
+        return False
+    tables = [step.model._meta.db_table for step in closure.removals]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('track_counts') = 'on' AND NOT EXISTS (SELECT 1 FROM pg_class "
+            "WHERE oid = ANY(SELECT quote_ident(t)::regclass FROM unnest(%s::text[]) AS t) "
+            "AND relkind <> 'r')",
+            [tables],
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def _place_of(cursor: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: cursor[name] for name in ("at", "after") if name in cursor}
