@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q
+from django.db.models.functions import Lower
 
 from accounts.exceptions import NameTaken
 from accounts.models import Session, User
@@ -65,17 +66,21 @@ class UserKind(SubjectKind):
     def identifiers(self, instance: Any) -> list[str]:
         """The username, unless it is a mere word, and the address; neither when it is somebody
         else's by now, as it can be once the account is deleted."""
-        names = keep_telling([instance.username])
-        if not instance.is_deleted:
-            return [*names, *self.addresses(instance)]
-        others = _others(instance)
+        [found] = self.identify([instance])
+        return found
+
+    def identify(self, instances: Sequence[Any]) -> list[list[str]]:
+        # Nobody else can bear what a live user has.
+        deleted = [one for one in instances if one.is_deleted]
+        names, addresses = _find_borne(deleted) if deleted else (set(), set())
         return [
-            *(one for one in names if not others.filter(username=one).exists()),
-            *(
-                one
-                for one in self.addresses(instance)
-                if not others.filter(email__iexact=one).exists()
-            ),
+            [
+                *(text for text in keep_telling([one.username]) if text not in names),
+                *(text for text in self.addresses(one) if text.lower() not in addresses),
+            ]
+            if one.is_deleted
+            else [*keep_telling([one.username]), *self.addresses(one)]
+            for one in instances
         ]
 
     def search(self, text: str) -> Q | None:
@@ -174,6 +179,19 @@ def _set_flags(user_id: UUID, now: datetime) -> Any:
 @delete
 def _end_sessions(user_id: UUID) -> Any:
     return Session.objects.filter(user_id=user_id)
+
+
+def _find_borne(users: Sequence[Any]) -> tuple[set[str], set[str]]:
+    """Return which of some users' names, and which of their addresses in lower case, somebody live
+    bears."""
+    live = User.objects.filter(is_deleted=False)
+    names = live.filter(username__in={one.username for one in users})
+    low = {one.email.lower() for one in users if one.email}
+    addresses = live.exclude(email="").annotate(low=Lower("email")).filter(low__in=low)
+    return (
+        set(names.values_list("username", flat=True)),
+        set(addresses.values_list("low", flat=True)) if low else set(),
+    )
 
 
 def _others(user: Any) -> Any:

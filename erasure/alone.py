@@ -9,7 +9,7 @@ where the last one stopped. The fence is the lease's token, read again in each p
 import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 from typing import Any
@@ -34,6 +34,7 @@ from erasure.planner import make_plan
 from erasure.sets import LARGE, Candidate
 from erasure.stopping import is_stopping
 from erasure.subjects import get_kind, lock_subject
+from erasure.verifying import identify
 from erasure.watching import Watch, expect_rows
 
 logger = logging.getLogger("sexton.erasure")
@@ -99,9 +100,15 @@ def claim_alone(candidate: Candidate, *, now: datetime) -> DeletionRequest | Non
 
 
 def erase_claimed(
-    request: DeletionRequest, *, actor: Actor, clock: Clock, budget: Budget
+    request: DeletionRequest,
+    *,
+    actor: Actor,
+    clock: Clock,
+    budget: Budget,
+    searches: bool = False,
 ) -> Erasure:
-    """Erase the subject of a claimed request, in pieces if it is large.
+    """Erase the subject of a claimed request, in pieces if it is large. With ``searches`` what
+    identifies it is taken before its row goes.
 
     Raises LeaseLost, UnderLegalHold, Paused, Blocked, BudgetSpent, LedgerUnavailable, or whatever
     the database says. What was committed until then stays done and counted.
@@ -115,13 +122,20 @@ def erase_claimed(
         forbid_blocked(mine.subject)
         spare = mine.cursor.get("spare", ())
         drain = _rest_of(mine, spare) if mine.cursor.get("done") else None
+        names = _identify(mine, instance) if searches else ()
         done = finish_erasure(mine, instance, actor=actor, now=clock(), spare=spare, drain=drain)
         more = sum(done.counts.values()) - rows
         if budget.allow(more) < more:
             raise BudgetSpent
     budget.spend(more)
     budget.longest = max(budget.longest, perf_counter() - started)
-    return done
+    return replace(done, identifiers=names)
+
+
+def _identify(request: DeletionRequest, instance: Any | None) -> tuple[str, ...]:
+    if instance is None:
+        return (str(request.subject_id),)
+    return identify(get_kind(request.subject_kind), [instance])[request.subject_id]
 
 
 def _rest_of(request: DeletionRequest, spare: Collection[str]) -> Drain | None:

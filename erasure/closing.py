@@ -8,7 +8,7 @@ receipt is signed and the request closed in the transaction that removed the row
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -47,11 +47,15 @@ class Due(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """A finished erasure: the request that carried it and the rows removed, by model."""
+    """A finished erasure: the request that carried it and the rows removed, by model.
+
+    ``identifiers`` is what to search for now, if somebody wants to; held in memory only.
+    """
 
     subject: Reference
     request_id: UUID
     counts: dict[str, int]
+    identifiers: tuple[str, ...] = field(default=(), repr=False)
 
 
 def intend_one(

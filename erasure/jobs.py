@@ -44,19 +44,24 @@ class Crew(Protocol):
         ...
 
 
-def gather_crew(jobs: int, *, actor: Actor, clock: Clock, budget: Budget) -> Crew:
-    """Return who does the work, given how many processes are wanted."""
+def gather_crew(
+    jobs: int, *, actor: Actor, clock: Clock, budget: Budget, searches: bool = False
+) -> Crew:
+    """Return who does the work, given how many processes are wanted. With ``searches`` they hand
+    over what identified whoever they have erased."""
     is_alone = budget.left is not None or connection.vendor != "postgresql"
     if is_alone or connection.in_atomic_block or (jobs == 1 and LANES == 1):
-        return OneHand(actor, clock, budget)
-    return Lanes(actor, clock, LANES) if jobs == 1 else Processes(actor, jobs)
+        return OneHand(actor, clock, budget, searches)
+    if jobs == 1:
+        return Lanes(actor, clock, LANES, searches)
+    return Processes(actor, jobs, searches)
 
 
 class OneHand:
     """The caller itself."""
 
-    def __init__(self, actor: Actor, clock: Clock, budget: Budget) -> None:
-        self.actor, self.clock, self.budget = actor, clock, budget
+    def __init__(self, actor: Actor, clock: Clock, budget: Budget, searches: bool) -> None:
+        self.actor, self.clock, self.budget, self.searches = actor, clock, budget, searches
 
     def __enter__(self) -> "OneHand":
         return self
@@ -66,7 +71,13 @@ class OneHand:
 
     def work(self, sets: Sequence[list[Candidate]]) -> Iterator[Outcome]:
         for one in sets:
-            yield work_off(one, actor=self.actor, clock=self.clock, budget=self.budget)
+            yield work_off(
+                one,
+                actor=self.actor,
+                clock=self.clock,
+                budget=self.budget,
+                searches=self.searches,
+            )
 
     def wait(self) -> Iterator[Outcome]:
         return iter(())
@@ -75,8 +86,8 @@ class OneHand:
 class Lanes:
     """Threads of this process, each with a connection of its own."""
 
-    def __init__(self, actor: Actor, clock: Clock, size: int) -> None:
-        self.actor, self.clock = actor, clock
+    def __init__(self, actor: Actor, clock: Clock, size: int, searches: bool) -> None:
+        self.actor, self.clock, self.searches = actor, clock, searches
         self.inbox: SimpleQueue[list[Candidate] | None] = SimpleQueue()
         self.outbox: SimpleQueue[Outcome | BaseException] = SimpleQueue()
         self.running = 0
@@ -116,7 +127,13 @@ class Lanes:
         try:
             while (one := self.inbox.get()) is not None:
                 try:
-                    done = work_off(one, actor=self.actor, clock=self.clock, budget=Budget())
+                    done = work_off(
+                        one,
+                        actor=self.actor,
+                        clock=self.clock,
+                        budget=Budget(),
+                        searches=self.searches,
+                    )
                     self.outbox.put(done)
                 except BaseException as error:  # noqa: BLE001 - raised in the parent
                     self.outbox.put(error)
@@ -127,8 +144,8 @@ class Lanes:
 class Processes:
     """Processes of their own, each with a connection."""
 
-    def __init__(self, actor: Actor, size: int) -> None:
-        self.actor, self.size = actor, size
+    def __init__(self, actor: Actor, size: int, searches: bool) -> None:
+        self.actor, self.size, self.searches = actor, size, searches
         self.running: set[Future[Outcome]] = set()
 
     def __enter__(self) -> "Processes":
@@ -149,7 +166,7 @@ class Processes:
         for one in sets:
             while len(self.running) >= self.size:
                 yield from self._collect()
-            self.running.add(self.pool.submit(_work, one, self.actor))
+            self.running.add(self.pool.submit(_work, one, self.actor, self.searches))
 
     def wait(self) -> Iterator[Outcome]:
         while self.running:
@@ -161,5 +178,5 @@ class Processes:
             yield future.result()
 
 
-def _work(candidates: list[Candidate], actor: Actor) -> Outcome:
-    return work_off(candidates, actor=actor, clock=timezone.now, budget=Budget())
+def _work(candidates: list[Candidate], actor: Actor, searches: bool) -> Outcome:
+    return work_off(candidates, actor=actor, clock=timezone.now, budget=Budget(), searches=searches)

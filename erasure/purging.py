@@ -6,6 +6,7 @@ keeps the others waiting. Pauses, limits and the number of failures are looked a
 transactions.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -27,8 +28,12 @@ from erasure.ledger import open_ledger
 from erasure.models import DeletionRequest
 from erasure.pacing import Pace
 from erasure.sets import Candidate, Outcome
+from erasure.stopping import is_stopping
 from erasure.subjects import lock_order
-from erasure.working import NO_LEDGER, NO_ROWS
+from erasure.verifying import Residue, search_batch
+from erasure.working import GAVE_WAY, NO_LEDGER, NO_ROWS
+
+logger = logging.getLogger("sexton.erasure")
 
 CANARY = 10
 """Subjects of the first set. If most of them fail, the run ends before it does more damage."""
@@ -42,13 +47,17 @@ FEW_TO_READ = 1_000
 FEW = 3
 """So many failures are no reason to stop, whatever their share."""
 
+BATCH = 1_000
+"""Subjects whose identifiers are held in memory, and that one search looks for."""
+
 Progress = Callable[[Sequence[Erasure], "PurgeReport"], None]
 
 
 @dataclass
 class PurgeReport:
     """What a purge did. ``failed`` names the requests that failed, with their reasons; ``stopped``
-    says why the run ended before everything that is due was looked at, or is empty."""
+    says why the run ended before everything that is due was looked at, or is empty; ``residue`` is
+    what the residual searches found, None when none was asked for."""
 
     erased: int = 0
     rows: dict[str, int] = field(default_factory=dict)
@@ -58,6 +67,7 @@ class PurgeReport:
     busy: int = 0
     stopped: str = ""
     longest: float = 0.0
+    residue: Residue | None = None
 
     @property
     def total(self) -> int:
@@ -81,7 +91,9 @@ def purge_due(
     only: str | None = None,
     canary: bool = True,
     jobs: int | None = None,
+    searches: bool | None = None,
     on_progress: Progress | None = None,
+    gives_way: Callable[[], bool] | None = None,
 ) -> PurgeReport:
     """Erase every subject that is due and return what happened.
 
@@ -90,8 +102,14 @@ def purge_due(
     ``only`` one kind of subject. ``jobs`` is the number of processes, by default the setting
     ERASURE_PURGE_JOBS, and one on SQLite or under ``max_rows``. ``clock`` is read for each
     transaction. ``on_progress`` hears of each finished set, since the report itself keeps no list
-    of what was erased. On a database that is older than its ledger nothing is done.
+    of what was erased; ``gives_way`` is asked between sets whether the run should end.
+
+    With ``searches``, by default the setting ERASURE_PURGE_SEARCH, everything that is stored is
+    searched for what identified the erased, about a thousand of them in one pass, and their
+    receipts state the result. On a database that is older than its ledger nothing is done.
     """
+    if searches is None:
+        searches = bool(getattr(settings, "ERASURE_PURGE_SEARCH", False))
     if reason := gate.look():
         return PurgeReport(stopped=reason)
     budget = Budget(max_rows)
@@ -102,10 +120,13 @@ def purge_due(
     except LedgerUnavailable:
         return PurgeReport(stopped=NO_LEDGER)
     many = _count_jobs(jobs) if max_rows is None else 1
-    with gather_crew(many, actor=actor, clock=clock, budget=budget) as crew:
-        run = Run(crew, clock, limit, budget, on_progress or _say_nothing, before, only)
-        run.work_through(canary=canary)
+    run = Run(actor, clock, limit, budget, on_progress or _say_nothing, before, only)
+    run.gives_way = gives_way or _never
+    run.report.residue = Residue() if searches else None
+    with gather_crew(many, actor=actor, clock=clock, budget=budget, searches=searches) as crew:
+        run.work_through(crew, canary=canary)
     _settle(since, run.report, clock())
+    run.search()
     return run.report
 
 
@@ -131,7 +152,7 @@ class Run:
     """One purge under way. What is due is read by the thousand and worked off by the set; whatever
     has changed meanwhile is seen under the locks of the set."""
 
-    crew: Crew
+    actor: Actor
     clock: Clock
     limit: int | None
     budget: Budget
@@ -142,8 +163,10 @@ class Run:
     pace: Pace = field(default_factory=Pace)
     tried: int = 0
     worded: set[str] = field(default_factory=set)
+    sought: dict[UUID, tuple[str, ...]] = field(default_factory=dict)
+    gives_way: Callable[[], bool] = field(default=lambda: False)
 
-    def work_through(self, *, canary: bool) -> None:
+    def work_through(self, crew: Crew, *, canary: bool) -> None:
         """Take set after set until nothing is due or something ends the run."""
         for is_retry in (False, True):
             waiting = deque[Candidate]()
@@ -158,13 +181,15 @@ class Run:
                 page = [waiting.popleft() for _ in range(size)]
                 self.tried += size
                 self._keep_wordings({it.kind for it in page})
-                for outcome in self.crew.work(_by_kind(page)):
+                for outcome in crew.work(_by_kind(page)):
                     self._take_in(outcome)
                 if canary:
                     # The first set is looked at before there is a second one.
-                    self._wait()
+                    self._wait(crew)
                     canary = False
-            self._wait()
+                if len(self.sought) >= BATCH:
+                    self.search()
+            self._wait(crew)
 
     def _keep_wordings(self, kinds: set[str]) -> None:
         """Write down what receipts of these kinds say, once for all sets of the run."""
@@ -172,8 +197,25 @@ class Run:
             receipts.keep_wordings(sorted(new))
             self.worded |= new
 
-    def _wait(self) -> None:
-        for outcome in self.crew.wait():
+    def search(self) -> None:
+        """Search for those whose identifiers are in memory, and forget them. What goes wrong with a
+        search undoes no erasure: the receipts go on saying that nobody has searched."""
+        sought, self.sought = self.sought, {}
+        residue = self.report.residue
+        if not sought or residue is None:
+            return
+        before = residue.subjects
+        try:
+            search_batch(
+                sought, residue, actor=self.actor, now=self.clock(), on_progress=_forbid_stopping
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it is, the purge goes on
+            # An error's text may quote what was searched for.
+            logger.error("a residual search failed", extra={"error": type(error).__name__})
+            residue.missed += len(sought) - (residue.subjects - before)
+
+    def _wait(self, crew: Crew) -> None:
+        for outcome in crew.wait():
             self._take_in(outcome)
 
     def _read(self, place: Candidate | None, is_retry: bool) -> list[Candidate]:
@@ -202,12 +244,16 @@ class Run:
             report.stopped = NO_ROWS
         elif len(report.failed) > FEW and len(report.failed) * 2 > self.tried:
             report.stopped = "too many failures"
+        elif self.tried and self.gives_way():
+            report.stopped = GAVE_WAY
         return bool(report.stopped)
 
     def _take_in(self, outcome: Outcome) -> None:
         report = self.report
         for done in outcome.erased:
             report.take(done.counts)
+            if done.identifiers:
+                self.sought[done.request_id] = done.identifiers
         report.failed |= outcome.failed
         report.held += outcome.held
         report.paused += outcome.paused
@@ -235,3 +281,17 @@ def _count_jobs(jobs: int | None) -> int:
 
 def _say_nothing(done: Sequence[Erasure], report: PurgeReport) -> None:
     pass
+
+
+def _never() -> bool:
+    return False
+
+
+class Interrupted(Exception):
+    """The process was asked to end while it searched."""
+
+
+def _forbid_stopping(what: str, done: int, total: int) -> None:
+    """A search may take minutes: it ends between two tables when the process is asked to end."""
+    if is_stopping():
+        raise Interrupted

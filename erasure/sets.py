@@ -8,7 +8,7 @@ with others or take others along, that are gone already, and those that somethin
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -27,6 +27,7 @@ from erasure.ledger import Entry
 from erasure.locking import Locked, can_suspend, lock_free
 from erasure.models import DeletionRequest
 from erasure.subjects import SubjectKind, get_kind
+from erasure.verifying import identify
 
 LARGE = 5_000
 """Rows of one subject from which on it is drained in pieces, alone."""
@@ -95,12 +96,14 @@ def erase_set(
     now: datetime,
     budget: int | None = None,
     goes_along: bool = False,
+    searches: bool = False,
 ) -> Outcome:
     """Erase those of the candidates, all of one kind, that are still due under their locks.
 
     ``budget`` is the most rows that may go. With ``goes_along`` those are taken, too, who are not
-    soft deleted: they go with a subject that is. Raises SetTooLarge, OverBudget,
-    LedgerUnavailable, or whatever the database says; then nothing of the set was changed.
+    soft deleted: they go with a subject that is. With ``searches`` what identifies each of them is
+    taken before it goes. Raises SetTooLarge, OverBudget, LedgerUnavailable, or whatever the
+    database says; then nothing of the set was changed.
     """
     started = time.perf_counter()
     kind = get_kind(candidates[0].kind)
@@ -115,7 +118,9 @@ def erase_set(
             if ready := _choose(kind, by_id, locked, outcome, now, goes_along):
                 born = {it.subject_id: locked[it.subject_id].born for it in ready}
                 intents = intend_set(kind.name, ready, born, now=now)
-                outcome.erased = _erase(kind, ready, actor=actor, now=now, budget=budget)
+                outcome.erased = _erase(
+                    kind, ready, actor=actor, now=now, budget=budget, searches=searches
+                )
             is_committing = True
     except BaseException:
         # If the commit itself failed nobody knows what came of it, and the sweep finds out.
@@ -134,9 +139,13 @@ def _erase(
     actor: Actor,
     now: datetime,
     budget: int | None,
+    searches: bool,
 ) -> list[Erasure]:
     ids = [it.subject_id for it in ready]
-    whom = notices.gather(kind.name, _instances(kind, ids)) if notices.sends_mail() else {}
+    tells = notices.sends_mail()
+    rows = _read_rows(kind, ids) if tells or searches else []
+    whom = notices.gather(kind.name, rows) if tells else {}
+    names = identify(kind, rows) if searches else {}
     ordered = kind.order_effects(ids, actor=actor, now=now)
     told: dict[UUID, Sequence[str]] = dict(ordered)
     told |= {pk: [*it.channels, *ordered.get(pk, ())] for pk, it in whom.items()}
@@ -148,8 +157,10 @@ def _erase(
     closing = prepare_closing(kind.name, ready, counts, told, now=now)
     done = close_set(closing, actor=actor, now=now)
     if whom:
-        rows = DeletionRequest.objects.filter(pk__in=[it.id for it in ready])
-        notices.tell_erased(list(rows), whom)
+        requests = DeletionRequest.objects.filter(pk__in=[it.id for it in ready])
+        notices.tell_erased(list(requests), whom)
+    if names:
+        done = [replace(it, identifiers=names[it.subject.id]) for it in done]
     return done
 
 
@@ -236,5 +247,5 @@ def _check_size(counts: Mapping[UUID, Mapping[str, int]], budget: int | None) ->
         raise SetTooLarge([])
 
 
-def _instances(kind: SubjectKind, ids: Sequence[UUID]) -> Any:
-    return kind.model._base_manager.filter(pk__in=[kind.pk_of(pk) for pk in ids])
+def _read_rows(kind: SubjectKind, ids: Sequence[UUID]) -> list[Any]:
+    return list(kind.model._base_manager.filter(pk__in=[kind.pk_of(pk) for pk in ids]))

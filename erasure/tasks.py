@@ -3,7 +3,6 @@ changes nothing, for what there is to do stands in the deletion requests."""
 
 import logging
 import time
-from collections.abc import Sequence
 from uuid import UUID
 
 from django.tasks import task
@@ -12,9 +11,8 @@ from django.utils import timezone
 from audit.actors import Actor
 from erasure import gate
 from erasure.bulk import carry_out
-from erasure.closing import Erasure
 from erasure.engines import wake
-from erasure.purging import PurgeReport, purge_due
+from erasure.purging import purge_due
 from erasure.stopping import is_stopping
 from erasure.working import GAVE_WAY, carry_on
 
@@ -24,40 +22,41 @@ BUDGET = 60.0
 """Seconds after which a purge gives way to other tasks, such as mails, and asks for another."""
 
 
+NAMED = 20
+"""Deletions that one line of the log names."""
+
+
 class PurgeFailed(Exception):
     """A purge that broke off. Says the error's type only: a database's message, which a task's row
     would keep, may quote a person's data."""
 
 
-class GiveWay(Exception):
-    """Ends a purge between two transactions, with more to do. ``report`` is of what it did."""
-
-    def __init__(self, report: PurgeReport) -> None:
-        super().__init__()
-        self.report = report
-
-
 @task
 def purge() -> dict[str, int]:
-    """Erase what is due; return how many subjects were erased and how many failed."""
+    """Erase what is due; return how many subjects were erased and how many failed, and of how many
+    something is left, if that was searched for."""
     until = time.monotonic() + BUDGET
-
-    def give_way(done: Sequence[Erasure], report: PurgeReport) -> None:
-        if is_stopping() or time.monotonic() > until:
-            raise GiveWay(report)
-
     try:
         # One process: more hands are more workers.
         report = purge_due(
-            actor=Actor.system("purge"), clock=timezone.now, jobs=1, on_progress=give_way
+            actor=Actor.system("purge"),
+            clock=timezone.now,
+            jobs=1,
+            gives_way=lambda: is_stopping() or time.monotonic() > until,
         )
-    except GiveWay as early:
-        report = early.report
-        wake(purge)
     except Exception as error:
         logger.exception("purge failed")
         raise PurgeFailed(type(error).__name__) from None
-    return {"erased": report.erased, "failed": len(report.failed)}
+    if report.stopped == GAVE_WAY:
+        wake(purge)
+    done = {"erased": report.erased, "failed": len(report.failed)}
+    if (residue := report.residue) is None:
+        return done
+    if residue.left:
+        named = [str(pk) for pk in list(residue.left)[:NAMED]]
+        extra = {"subjects": len(residue.left), "hits": residue.hits, "deletions": named}
+        logger.error("something is left of whoever was erased", extra=extra)
+    return {**done, "searched": residue.subjects, "left": len(residue.left)}
 
 
 @task

@@ -4,9 +4,12 @@ What identifies a subject is taken before its row goes and held in memory only. 
 a search are numbers, its time and what could not be searched; never an identifier.
 """
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
@@ -15,14 +18,23 @@ from audit.events import Reference, record
 from erasure import receipts
 from erasure.models import DeletionRequest
 from erasure.needles import SHORTEST
-from erasure.residue import Findings, Progress, search
+from erasure.residue import Findings, Hit, Progress, search
+from erasure.signing import InvalidReceipt
 from erasure.subjects import SubjectKind, get_kind
+
+logger = logging.getLogger("sexton.erasure")
 
 Sought = Mapping[Reference, list[str]]
 """What to look for, by the subject that it is of."""
 
 LIMIT = 100_000
 """Places of one search that are held in memory."""
+
+LISTED = 100
+"""Hits that a run lists; it counts them all."""
+
+TOGETHER = 100
+"""Results that one transaction writes."""
 
 PAGE = 500
 """Ids in one query; SQLite takes no more than some thousand values."""
@@ -59,6 +71,69 @@ def search_erased(
     return found
 
 
+@dataclass
+class Residue:
+    """What the searches of one run found. ``left`` counts the hits by deletion, and ``listed`` are
+    the first of them; ``missed`` is the number of subjects that were not searched for."""
+
+    subjects: int = 0
+    identifiers: int = 0
+    hits: int = 0
+    left: dict[UUID, int] = field(default_factory=dict)
+    listed: list[tuple[UUID, Hit]] = field(default_factory=list)
+    not_searched: list[str] = field(default_factory=list)
+    missed: int = 0
+
+    def take(self, deletion_id: UUID, found: Findings) -> None:
+        """Count what was found of one subject."""
+        self.subjects += 1
+        self.identifiers += found.identifiers
+        if found:
+            self.hits += len(found)
+            self.left[deletion_id] = len(found)
+            room = max(LISTED - len(self.listed), 0)
+            self.listed += [(deletion_id, hit) for hit in found.hits[:room]]
+        self.not_searched = list(dict.fromkeys([*self.not_searched, *not_searched(found)]))
+
+
+def search_batch(
+    sought: Mapping[UUID, Sequence[str]],
+    residue: Residue,
+    *,
+    actor: Actor,
+    now: datetime,
+    on_progress: Progress | None = None,
+) -> None:
+    """Search in one pass for the subjects of many finished deletions, let each one's receipt state
+    its own part, and add it to ``residue``.
+
+    One whose receipt is no longer genuine keeps what it says, and is counted as missed.
+    """
+    needles = [text for texts in sought.values() for text in texts]
+    found = search(needles, limit=LIMIT, on_progress=on_progress)
+    parts: dict[UUID, Findings] = {}
+    first = 0
+    for deletion_id, texts in sought.items():
+        parts[deletion_id] = found.about(first, len(texts))
+        first += len(texts)
+    ids = sorted(parts)
+    for start in range(0, len(ids), TOGETHER):
+        some = ids[start : start + TOGETHER]
+        written: list[UUID] = []
+        with transaction.atomic(durable=True):
+            rows = DeletionRequest.objects.select_for_update().filter(pk__in=some)
+            for row in rows.order_by("pk"):
+                try:
+                    _write_result(row, parts[row.pk], actor=actor, now=now)
+                except (receipts.ReceiptMissing, InvalidReceipt):
+                    logger.warning("a receipt is not genuine", extra={"deletion": str(row.pk)})
+                else:
+                    written.append(row.pk)
+        for deletion_id in written:
+            residue.take(deletion_id, parts[deletion_id])
+        residue.missed += len(some) - len(written)
+
+
 def record_search(
     request: DeletionRequest, findings: Findings, *, actor: Actor, now: datetime
 ) -> None:
@@ -68,27 +143,32 @@ def record_search(
     Raises ReceiptMissing when there is no receipt, and InvalidReceipt when the row is no longer
     what was signed: signing it would make the change look genuine.
     """
-    result = describe(findings, now=now)
     with transaction.atomic(durable=True):
         locked = DeletionRequest.objects.select_for_update().get(pk=request.pk)
-        receipts.forbid_changed(locked)
-        locked.searched = result
-        locked.save(update_fields=["searched"])
-        receipts.sign_again(locked)
-        record(
-            f"{locked.subject_kind}.searched",
-            actor=actor,
-            subject=locked.subject,
-            now=now,
-            organization_id=locked.organization_id,
-            facts={
-                "deletion": str(locked.pk),
-                "identifiers": result["identifiers"],
-                "hits": result["hits"],
-                "not_searched": len(result["not_searched"]),
-            },
-            outcome="failed" if findings else "done",
-        )
+        _write_result(locked, findings, actor=actor, now=now)
+
+
+def _write_result(
+    locked: DeletionRequest, findings: Findings, *, actor: Actor, now: datetime
+) -> None:
+    receipts.forbid_changed(locked)
+    locked.searched = result = describe(findings, now=now)
+    locked.save(update_fields=["searched"])
+    receipts.sign_again(locked)
+    record(
+        f"{locked.subject_kind}.searched",
+        actor=actor,
+        subject=locked.subject,
+        now=now,
+        organization_id=locked.organization_id,
+        facts={
+            "deletion": str(locked.pk),
+            "identifiers": result["identifiers"],
+            "hits": result["hits"],
+            "not_searched": len(result["not_searched"]),
+        },
+        outcome="failed" if findings else "done",
+    )
 
 
 def describe(findings: Findings, *, now: datetime) -> dict[str, Any]:
@@ -115,14 +195,20 @@ def _take(subjects: Iterable[Reference]) -> Iterable[tuple[Reference, list[str]]
         kind = get_kind(name)
         for start in range(0, len(family), PAGE):
             pks = [kind.pk_of(one.id) for one in family[start : start + PAGE]]
-            for row in kind.model._default_manager.filter(pk__in=pks).order_by("pk"):
-                yield Reference(name, kind.id_of(row.pk)), _identify(kind, row)
+            rows = kind.model._default_manager.filter(pk__in=pks).order_by("pk")
+            for pk, texts in identify(kind, list(rows)).items():
+                yield Reference(name, pk), list(texts)
 
 
-def _identify(kind: SubjectKind, row: Any) -> list[str]:
-    named = [text.strip() for text in kind.identifiers(row)]
-    texts = [str(kind.id_of(row.pk)), *(text for text in named if len(text) >= SHORTEST)]
-    return list(dict.fromkeys(texts))
+def identify(kind: SubjectKind, rows: Sequence[Any]) -> dict[UUID, tuple[str, ...]]:
+    """Return what to look for of each of these subjects once they are gone, by id: the id itself
+    and what their kind names."""
+    found = {}
+    for row, named in zip(rows, kind.identify(rows), strict=True):
+        stripped = (text.strip() for text in named)
+        texts = [str(kind.id_of(row.pk)), *(one for one in stripped if len(one) >= SHORTEST)]
+        found[kind.id_of(row.pk)] = tuple(dict.fromkeys(texts))
+    return found
 
 
 def _find_requests(sought: Sought, since: datetime) -> dict[Reference, DeletionRequest]:

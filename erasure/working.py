@@ -4,6 +4,7 @@ set can take. Whatever happens to one subject, the others go on."""
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import OperationalError, transaction
@@ -47,7 +48,7 @@ COMPANIONS = 200
 COLUMNS = ("subject_id", "pk", "state")
 
 NO_LEDGER = "the ledger cannot be written"
-GAVE_WAY = "asked to give way"
+GAVE_WAY = "it gave way to other work"
 NO_ROWS = "no more rows may be removed in this run"
 
 
@@ -69,19 +70,21 @@ def work_off(
     clock: Clock,
     budget: Budget,
     goes_along: bool = False,
+    searches: bool = False,
 ) -> Outcome:
-    """Erase candidates of one kind and return what became of each. With ``goes_along`` they go with
-    a subject that is being erased, alive or not. Raises nothing but what keeps the database from
-    being asked at all."""
+    """Erase candidates of one kind and return what became of each; with ``searches`` also what
+    identified whoever was erased. With ``goes_along`` they go with a subject that is being erased,
+    alive or not. Raises nothing but what keeps the database from being asked at all."""
     outcome = Outcome()
     # What failed before, or was left half done by a worker that died, is no matter for a set.
     fresh = [it for it in candidates if it.state == DeletionRequest.State.SCHEDULED]
     outcome.alone = [it for it in candidates if it.state != DeletionRequest.State.SCHEDULED]
-    _work_off_set(fresh, outcome, actor=actor, clock=clock, budget=budget, goes_along=goes_along)
+    given: dict[str, Any] = {"actor": actor, "clock": clock, "budget": budget, "searches": searches}
+    _work_off_set(fresh, outcome, **given, goes_along=goes_along)
     for candidate in outcome.alone:
         if outcome.stopped:
             break
-        work_off_one(candidate, outcome, actor=actor, clock=clock, budget=budget)
+        work_off_one(candidate, outcome, **given)
     outcome.alone = []
     return outcome
 
@@ -94,6 +97,7 @@ def _work_off_set(
     clock: Clock,
     budget: Budget,
     goes_along: bool,
+    searches: bool,
 ) -> None:
     """Erase a set; when it fails, nothing of it was kept, and each half is a set of its own."""
     if not candidates or outcome.stopped:
@@ -101,7 +105,12 @@ def _work_off_set(
     parts: list[list[Candidate]] = []
     try:
         done = erase_set(
-            candidates, actor=actor, now=clock(), budget=budget.left, goes_along=goes_along
+            candidates,
+            actor=actor,
+            now=clock(),
+            budget=budget.left,
+            goes_along=goes_along,
+            searches=searches,
         )
     except LedgerUnavailable:
         outcome.stopped = NO_LEDGER
@@ -124,7 +133,15 @@ def _work_off_set(
         outcome.add(done)
         budget.spend(sum(sum(it.counts.values()) for it in done.erased))
     for part in parts:
-        _work_off_set(part, outcome, actor=actor, clock=clock, budget=budget, goes_along=goes_along)
+        _work_off_set(
+            part,
+            outcome,
+            actor=actor,
+            clock=clock,
+            budget=budget,
+            goes_along=goes_along,
+            searches=searches,
+        )
 
 
 def _halve(candidates: list[Candidate], outcome: Outcome) -> list[list[Candidate]]:
@@ -137,7 +154,13 @@ def _halve(candidates: list[Candidate], outcome: Outcome) -> list[list[Candidate
 
 
 def work_off_one(
-    candidate: Candidate, outcome: Outcome, *, actor: Actor, clock: Clock, budget: Budget
+    candidate: Candidate,
+    outcome: Outcome,
+    *,
+    actor: Actor,
+    clock: Clock,
+    budget: Budget,
+    searches: bool = False,
 ) -> None:
     """Erase one subject under a lease, whoever goes along with it first. A failure is written down
     in its request, and when it is tried again."""
@@ -146,8 +169,9 @@ def work_off_one(
         outcome.busy += 1
         return
     try:
-        _send_ahead(request, outcome, actor=actor, clock=clock, budget=budget)
-        done = erase_claimed(request, actor=actor, clock=clock, budget=budget)
+        given: dict[str, Any] = {"actor": actor, "clock": clock, "budget": budget}
+        _send_ahead(request, outcome, searches=searches, **given)
+        done = erase_claimed(request, searches=searches, **given)
         outcome.erased.append(done)
         outcome.longest = max(outcome.longest, budget.longest)
     except UnderLegalHold:
@@ -204,7 +228,13 @@ def erase_stepwise(
 
 
 def _send_ahead(
-    request: DeletionRequest, outcome: Outcome, *, actor: Actor, clock: Clock, budget: Budget
+    request: DeletionRequest,
+    outcome: Outcome,
+    *,
+    actor: Actor,
+    clock: Clock,
+    budget: Budget,
+    searches: bool = False,
 ) -> None:
     """Erase those who go along with a claimed subject, each under a request of its own.
 
@@ -221,7 +251,12 @@ def _send_ahead(
             mine = [it for it in some if it.kind == name]
             if candidates := _hurry(name, mine, request, actor=actor, now=clock()):
                 part = work_off(
-                    candidates, actor=actor, clock=clock, budget=budget, goes_along=True
+                    candidates,
+                    actor=actor,
+                    clock=clock,
+                    budget=budget,
+                    goes_along=True,
+                    searches=searches,
                 )
                 outcome.add(part)
         _raise_stop(outcome)

@@ -121,9 +121,22 @@ class OrganizationKind(SubjectKind):
     def identifiers(self, instance: Any) -> list[str]:
         """Slug and name, unless they are mere words or another organization's too. Not the
         owners' addresses: the owners stay."""
-        others = _others(instance)
-        found = keep_telling(dict.fromkeys([instance.slug, instance.name]))
-        return [one for one in found if not others.filter(Q(slug=one) | Q(name=one)).exists()]
+        [found] = self.identify([instance])
+        return found
+
+    def identify(self, instances: Sequence[Any]) -> list[list[str]]:
+        texts = {one.pk: keep_telling(dict.fromkeys([one.slug, one.name])) for one in instances}
+        wanted = {text for some in texts.values() for text in some}
+        rows = Organization.objects.filter(is_deleted=False)
+        rows = rows.filter(Q(slug__in=wanted) | Q(name__in=wanted)) if wanted else rows.none()
+        bearers: dict[str, set[UUID]] = {}
+        for pk, *names in rows.values_list("pk", "slug", "name"):
+            for name in names:
+                bearers.setdefault(name, set()).add(pk)
+        return [
+            [text for text in texts[one.pk] if not bearers.get(text, set()) - {one.pk}]
+            for one in instances
+        ]
 
     def search(self, text: str) -> Q | None:
         return Q(name__icontains=text) | Q(slug__icontains=text) if text else None

@@ -1,6 +1,7 @@
 """The purge from the shell: what it takes, what it leaves, what it says, and its exit codes."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -9,9 +10,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
+from django.test import override_settings
 from django.utils import timezone
 
 from accounts.models import User
@@ -132,6 +135,7 @@ def test_json_names_subject_deletion_and_rows() -> None:
         "busy": 0,
         "stopped": "",
         "left_on_disk": [],
+        "search": None,
     }
 
 
@@ -375,3 +379,42 @@ def test_wrong_usage_ends_with_exit_code_2() -> None:
     done = manage("purge_accounts", "--execute", "--limit", "0")
     assert done.returncode == 2
     assert "must be a whole number from 1 up" in done.stderr
+
+
+def test_it_searches_and_says_that_nothing_is_left() -> None:
+    with charlie_untouched():
+        user = due_user()
+        code, out = run("--execute", "--search")
+    assert code == 0
+    assert re.search(r"\nSearched for 1 subjects, \d identifiers: nothing is left\.\n", out)
+    assert request_of(user).searched["hits"] == 0
+
+
+def test_what_is_left_is_named_by_place_and_ends_with_4() -> None:
+    user = due_user()
+    Group.objects.create(name=f"friends of {user.email}")
+    code, out = run("--execute", "--search")
+    assert code == 4
+    assert f"LEFT BEHIND of {request_of(user).pk}: auth_group, name: " in out
+    assert "SOMETHING IS LEFT of 1: 1 hits." in out
+    assert user.email not in out
+
+
+def test_json_tells_of_the_search() -> None:
+    user = due_user()
+    Group.objects.create(name=user.email)
+    code, out = run("--execute", "--search", "--json")
+    told = json.loads(out)["search"]
+    deletion = str(request_of(user).pk)
+    assert (code, told["subjects"], told["hits"], told["missed"]) == (4, 1, 1, 0)
+    assert told["left"] == [{"deletion": deletion, "hits": 1}]
+    assert [(hit["deletion"], hit["where"]) for hit in told["listed"]] == [(deletion, "auth_group")]
+    assert user.email not in out
+
+
+def test_the_setting_is_the_default_and_the_option_wins() -> None:
+    with override_settings(ERASURE_PURGE_SEARCH=True):
+        due_user()
+        assert "nothing is left" in run("--execute")[1]
+        due_user()
+        assert "nothing is left" not in run("--execute", "--no-search")[1]

@@ -2,7 +2,7 @@
 
 import json as jsonlib
 import re
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -21,8 +21,12 @@ from erasure.executor import preview
 from erasure.physical import clean, truncate_wal
 from erasure.purging import PurgeReport, find_due, purge_due
 from erasure.subjects import get_kind, kind_names
+from erasure.verifying import Residue
 
-FAILED, STOPPED = 1, 3
+FAILED, STOPPED, LEFT = 1, 3, 4
+
+SHOWN = 20
+"""Leftovers that are listed in words; ``--json`` lists a hundred and counts them all."""
 
 
 class Command(BaseCommand):
@@ -30,7 +34,8 @@ class Command(BaseCommand):
         "Erases every subject whose grace period is over and that is under no legal hold. Without "
         "--execute it only says what it would erase. Exit codes: 0 all well; 1 some erasures "
         "failed, are named, and will be tried again; 2 wrong usage; 3 stopped early: by a pause, "
-        "by too many failures, by --max-rows or by a ledger that cannot be written."
+        "by too many failures, by --max-rows or by a ledger that cannot be written; 4 something is "
+        "left of whoever was erased, whatever else happened."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -49,6 +54,13 @@ class Command(BaseCommand):
             action="store_true",
             help="afterwards, vacuum the tables that lost rows (PostgreSQL)",
         )
+        parser.add_argument(
+            "--search",
+            action=BooleanOptionalAction,
+            default=None,
+            help="afterwards, search for what is left of those who were erased, and let their "
+            "receipts state it (default: the setting ERASURE_PURGE_SEARCH)",
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, execute: bool, json: bool, **options: Any) -> None:
@@ -62,11 +74,15 @@ class Command(BaseCommand):
         }
         told = _Json(self.stdout, execute) if json else _Words(self.stdout, execute)
         if execute:
-            report = self._purge(told, now, jobs=options["jobs"], **chosen)
+            report = self._purge(
+                told, now, jobs=options["jobs"], searches=options["search"], **chosen
+            )
         else:
             report = self._dry_run(told, now, **chosen)
         left = _clean(report, options["physical"]) if execute else ()
         told.end(report, left)
+        if report.residue and report.residue.left:
+            raise SystemExit(LEFT)
         if report.failed:
             raise SystemExit(FAILED)
         if report.stopped:
@@ -98,7 +114,13 @@ class Command(BaseCommand):
         return report
 
     def _purge(
-        self, told: "_Told", now: datetime, *, jobs: int | None, **chosen: Any
+        self,
+        told: "_Told",
+        now: datetime,
+        *,
+        jobs: int | None,
+        searches: bool | None,
+        **chosen: Any,
     ) -> PurgeReport:
         due = find_due(now, chosen["before"], chosen["only"]).count()
         with _progress(min(due, chosen["limit"] or due)) as advance:
@@ -112,6 +134,7 @@ class Command(BaseCommand):
                 actor=Actor.system("purge_accounts"),
                 clock=timezone.now,
                 jobs=jobs,
+                searches=searches,
                 on_progress=show,
                 **chosen,
             )
@@ -172,6 +195,7 @@ class _Json(_Told):
             "busy": report.busy,
             "stopped": report.stopped,
             "left_on_disk": list(left),
+            "search": _describe(report.residue) if report.residue else None,
         }
         self.out.write(f"], {jsonlib.dumps(rest)[1:]}")
 
@@ -198,12 +222,55 @@ class _Words(_Told):
             self.out.write(f"STOPPED: {report.stopped}.")
         for text in left:
             self.out.write(f"Left on disk: {text}.")
+        if report.residue:
+            self.out.write("\n".join(_tell(report.residue)))
         if not self.executed:
             self.out.write("Nothing was changed. Run it again with --execute to erase.")
 
     @property
     def _verb(self) -> str:
         return "Erased" if self.executed else "Would erase"
+
+
+def _describe(residue: Residue) -> dict[str, Any]:
+    """Say where, never what."""
+    return {
+        "subjects": residue.subjects,
+        "identifiers": residue.identifiers,
+        "hits": residue.hits,
+        "left": [{"deletion": str(pk), "hits": hits} for pk, hits in residue.left.items()],
+        "listed": [
+            {
+                "deletion": str(pk),
+                "where": hit.where,
+                "column": hit.column,
+                "key": hit.key,
+                "form": hit.form,
+            }
+            for pk, hit in residue.listed
+        ],
+        "not_searched": residue.not_searched,
+        "missed": residue.missed,
+    }
+
+
+def _tell(residue: Residue) -> list[str]:
+    lines = [f"Not searched: {what}." for what in residue.not_searched]
+    lines += [
+        f"LEFT BEHIND of {pk}: {hit.where}, {hit.column}: {hit.key} ({hit.form})"
+        for pk, hit in residue.listed[:SHOWN]
+    ]
+    if residue.hits > SHOWN:
+        lines.append(f"LEFT BEHIND: {residue.hits - SHOWN} more.")
+    if residue.missed:
+        lines.append(f"{residue.missed} subjects were not searched for; their receipts say so.")
+    searched = f"Searched for {residue.subjects} subjects, {residue.identifiers} identifiers"
+    if not residue.left:
+        return [*lines, f"{searched}: nothing is left."]
+    return [
+        *lines,
+        f"{searched}. SOMETHING IS LEFT of {len(residue.left)}: {residue.hits} hits.",
+    ]
 
 
 def _sorted(kind: str, rows: Mapping[str, int]) -> dict[str, int]:
