@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from itertools import repeat
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -74,6 +75,7 @@ def intend_one(
     else:
         open_ledger().intend([entry])
         vars(request)["intent"] = entry
+    request.ledger_entry = entry.id if open_ledger() else None
     if is_last:
         transaction.on_commit(partial(finish, [entry]), robust=True)
     else:
@@ -104,15 +106,18 @@ def make_entry(request: DeletionRequest, instance: Any | None, *, now: datetime)
 def intend_set(
     kind: str, dues: Sequence[Due], born: Mapping[UUID, datetime | None], *, now: datetime
 ) -> list[Entry]:
-    """The same for a set, with one wait for the disk. Returns what was written: should the set
-    fail, ``retract`` takes it back."""
+    """The same for a set, with one wait for the disk. Returns what was written, in order: should
+    the set fail, ``retract`` takes it back. Nothing where there is no ledger."""
+    ledger = open_ledger()
+    if not ledger:
+        return []
     entries = Batch(
         Entry(
             uuid7(), now, kind, it.subject_id, born_text(born[it.subject_id]), it.id, it.generation
         )
         for it in dues
     )
-    open_ledger().intend(entries)
+    ledger.intend(entries)
     transaction.on_commit(partial(finish, entries), robust=True)
     return entries
 
@@ -156,6 +161,7 @@ class Closing:
     counts: Sequence[dict[str, int]]
     texts: Sequence[str]
     told: Sequence[str]
+    entries: Sequence[UUID]
     signatures: Sequence[str]
     statement: str
     happenings: Sequence[Happening]
@@ -166,11 +172,14 @@ def prepare_closing(
     dues: Sequence[Due],
     counts: Mapping[UUID, dict[str, int]],
     told: Mapping[UUID, Sequence[str]],
+    intents: Sequence[Entry],
     *,
     now: datetime,
 ) -> Closing:
     """Sign the receipts of a set and spell what is to be written. Asks nothing of the database: the
-    run has written the receipts' wording down before its first set."""
+    run has written the receipts' wording down before its first set. A set is one transaction, which
+    begins and ends its erasures."""
+    entries = [it.id for it in intents]
     counted = [counts[it.subject_id] for it in dues]
     signed = receipts.sign_many(
         [
@@ -183,10 +192,12 @@ def prepare_closing(
                 it.requested_by_kind,
                 it.requested_at,
                 now,
+                now,
                 rows,
                 told.get(it.subject_id, ()) if told else (),
+                entry,
             )
-            for it, rows in zip(dues, counted, strict=True)
+            for it, rows, entry in zip(dues, counted, entries or repeat(None), strict=False)
         ],
         is_kept=True,
     )
@@ -200,6 +211,7 @@ def prepare_closing(
         counts=counted,
         texts=texts,
         told=[json.dumps(list(told.get(it.subject_id, ()))) for it in dues] if told else [],
+        entries=entries,
         signatures=[signature.hex() for signature, _ in signed],
         statement=signed[0][1],
         happenings=[
@@ -230,14 +242,17 @@ def _close(closing: Closing, now: datetime) -> int:
     """State and generation are checked by the UPDATE itself, for rows were read, not locked: the
     subjects' locks keep everybody else away, and this is the guard should somebody forget them."""
     same = (
-        "state = %s, finished_at = %s, attempts = attempts + 1, last_error = '', retry_at = NULL, "
-        "lease_until = NULL, lease_token = NULL, before = %s, cursor = %s, statement = %s"
+        "state = %s, started_at = %s, finished_at = %s, attempts = attempts + 1, last_error = '', "
+        "retry_at = NULL, lease_until = NULL, lease_token = NULL, before = %s, cursor = %s, "
+        "statement = %s"
     )
-    values = [STATE.COMPLETED.value, _prepare("finished_at", now), "{}", "{}", closing.statement]
+    at = _prepare("finished_at", now)
+    values = [STATE.COMPLETED.value, at, at, "{}", "{}", closing.statement]
     columns: dict[str, Sequence[Any]] = {
         "counts": closing.texts,
         "signature": closing.signatures,
         **({"told": closing.told} if closing.told else {}),
+        **({"ledger_entry": closing.entries} if closing.entries else {}),
         "id": [it.id for it in closing.dues],
         "generation": [it.generation for it in closing.dues],
     }
@@ -245,6 +260,7 @@ def _close(closing: Closing, now: datetime) -> int:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             types = {"counts": "jsonb", "told": "jsonb", "id": "uuid", "generation": "int"}
+            types["ledger_entry"] = "uuid"
             spelled = {name: f"u.{name}::{kind}" for name, kind in types.items()}
             spelled["signature"] = "decode(u.signature, 'hex')"
             new = "".join(f", {name} = {spelled[name]}" for name in columns if name not in PLACE)
@@ -258,7 +274,8 @@ def _close(closing: Closing, now: datetime) -> int:
             return int(cursor.rowcount)
         new = "".join(f", {name} = %s" for name in columns if name not in PLACE)
         columns["signature"] = [bytes.fromhex(one) for one in closing.signatures]
-        columns["id"] = [_prepare("id", one) for one in columns["id"]]
+        for name in columns.keys() & {"id", "ledger_entry"}:
+            columns[name] = [_prepare(name, one) for one in columns[name]]
         cursor.executemany(
             f"UPDATE {table} SET {same}{new} "  # noqa: S608
             "WHERE id = %s AND generation = %s AND state = 'scheduled'",

@@ -36,6 +36,9 @@ class DeletionRequest(models.Model):
     )
     requested_at = models.DateTimeField()
     due_at = models.DateTimeField()
+    started_at = models.DateTimeField(
+        null=True, help_text="Since when it is being erased, or when that began."
+    )
     finished_at = models.DateTimeField(null=True)
     lease_until = models.DateTimeField(null=True)
     lease_token = models.UUIDField(null=True)
@@ -78,6 +81,9 @@ class DeletionRequest(models.Model):
     )
     searched = models.JSONField(
         default=dict, help_text="When the residual search ran for it, and how much it found."
+    )
+    ledger_entry = models.UUIDField(
+        null=True, help_text="The entry of the ledger that tells of the erasure."
     )
     signature = models.BinaryField(
         null=True, help_text="Of the receipt, which is rebuilt from this row and its statement."

@@ -3,7 +3,8 @@ from typing import Any, Self
 from uuid import UUID
 
 from django.db import models
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, Value
+from django.db.models.functions import Coalesce
 
 from audit.events import Reference
 
@@ -85,4 +86,7 @@ class DeletionRequestQuerySet(models.QuerySet[Any]):
 
     def claim(self, now: datetime, **lease: Any) -> int:
         """Take what is due, in one guarded UPDATE; return how many rows were taken."""
-        return self.due(now).order_by().update(state="running", attempts=F("attempts") + 1, **lease)
+        # What a worker that died had begun goes on, and began when that one did.
+        began = Coalesce("started_at", Value(now, output_field=models.DateTimeField()))
+        rows = self.due(now).order_by()
+        return rows.update(state="running", started_at=began, attempts=F("attempts") + 1, **lease)

@@ -50,6 +50,8 @@ class Signable(Protocol):
     @property
     def requested_at(self) -> datetime: ...
     @property
+    def started_at(self) -> datetime | None: ...
+    @property
     def finished_at(self) -> datetime | None: ...
     @property
     def counts(self) -> Mapping[str, int]: ...
@@ -59,6 +61,8 @@ class Signable(Protocol):
     def told(self) -> Sequence[str]: ...
     @property
     def searched(self) -> Mapping[str, Any]: ...
+    @property
+    def ledger_entry(self) -> UUID | None: ...
 
 
 class Finished(NamedTuple):
@@ -71,9 +75,11 @@ class Finished(NamedTuple):
     channel: str
     requested_by_kind: str
     requested_at: datetime
+    started_at: datetime
     finished_at: datetime
     counts: Mapping[str, int]
     told: Sequence[str] = ()
+    ledger_entry: UUID | None = None
     searched: Mapping[str, Any] = {}
     along: Mapping[str, Any] = {}
 
@@ -168,15 +174,19 @@ def _write_payload(request: Signable, wording: Wording) -> bytes:
     counts = sorted(request.counts.items())
     removed = ",".join([f"{quote(label)}:{number}" for label, number in counts])
     along = f'"along":{_canonical(request.along)},' if request.along else ""
+    entry = f'"{request.ledger_entry}"' if request.ledger_entry else "null"
+    started = f'"{_time(request.started_at)}"' if request.started_at else "null"
     return (
         f'{{{along}"backups_until":"{_until(finished, wording.backup_days)}",'
         f'"channel":{quote(request.channel)},'
         f'"finished_at":"{_time(finished)}","generation":{request.generation},'
         f'"iat":{int(finished.timestamp())},"iss":{wording.issuer},"jti":"{request.id}",'
+        f'"ledger_entry":{entry},'
         f'"removed":{{{removed}}},"requested_at":"{_time(request.requested_at)}",'
         f'"requested_by":{quote(request.requested_by_kind)},'
         f'"residual_search":{_canonical(request.searched) if request.searched else "null"},'
-        f'"rows":{sum(request.counts.values())},"statement":{wording.claims},'
+        f'"rows":{sum(request.counts.values())},'
+        f'"started_at":{started},"statement":{wording.claims},'
         f'"sub":"{request.subject_kind}:{request.subject_id}",'
         f'"told":{_canonical(sorted(request.told)) if request.told else "[]"}}}'
     ).encode()

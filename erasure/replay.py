@@ -239,7 +239,9 @@ def _straighten_requests(entry: Entry, now: datetime) -> DeletionRequest | None:
         # Whoever held the lease when the backup was made works for another database.
         request.state = State.SCHEDULED
         request.lease_until = request.lease_token = request.retry_at = None
-        request.save(update_fields=["state", "lease_until", "lease_token", "retry_at"])
+        request.started_at = None
+        fields = ["state", "started_at", "lease_until", "lease_token", "retry_at"]
+        request.save(update_fields=fields)
         return request
     if DeletionRequest.objects.filter(pk=entry.deletion_id).exists():
         return None

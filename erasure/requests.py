@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Max
+from django.db.models import F, Max
 from uuid_utils.compat import uuid7
 
 from audit.actors import Actor
@@ -103,6 +103,7 @@ def begin(
     if past is None or past.state not in DeletionRequest.OPEN:
         request = _new(past, actor, subject, now, now, organization_id)
         request.state = DeletionRequest.State.RUNNING
+        request.started_at = now
         request.cause_id = cause_id
         request.reference = reference
         request.attempts = 1
@@ -110,6 +111,7 @@ def begin(
     if past.is_leased(now):
         raise DeletionInProgress(subject.kind, subject.id)
     past.attempts += 1
+    past.started_at = past.started_at or now
     past.reference = past.reference or reference
     return past
 
@@ -204,7 +206,12 @@ def release(request: DeletionRequest) -> None:
     if request.cursor:
         mine.update(lease_until=request.requested_at, lease_token=None)
     else:
-        mine.update(state=DeletionRequest.State.SCHEDULED, lease_until=None, lease_token=None)
+        mine.update(
+            state=DeletionRequest.State.SCHEDULED,
+            started_at=None,
+            lease_until=None,
+            lease_token=None,
+        )
 
 
 def fail(request: DeletionRequest, error: Exception, *, now: datetime) -> str:
@@ -216,6 +223,8 @@ def fail(request: DeletionRequest, error: Exception, *, now: datetime) -> str:
     wait = min(RETRY_AFTER * 2 ** min(request.attempts - 1, 10), RETRY_AT_MOST)
     DeletionRequest.objects.filter(pk=request.pk, lease_token=request.lease_token).update(
         state=DeletionRequest.State.FAILED,
+        # An attempt that has removed nothing has begun nothing.
+        started_at=F("started_at") if request.cursor else None,
         last_error=text,
         retry_at=now + wait,
         lease_until=None,

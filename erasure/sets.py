@@ -119,7 +119,7 @@ def erase_set(
                 born = {it.subject_id: locked[it.subject_id].born for it in ready}
                 intents = intend_set(kind.name, ready, born, now=now)
                 outcome.erased = _erase(
-                    kind, ready, actor=actor, now=now, budget=budget, searches=searches
+                    kind, ready, intents, actor=actor, now=now, budget=budget, searches=searches
                 )
             is_committing = True
     except BaseException:
@@ -135,6 +135,7 @@ def erase_set(
 def _erase(
     kind: SubjectKind,
     ready: Sequence[Due],
+    intents: Sequence[Entry],
     *,
     actor: Actor,
     now: datetime,
@@ -154,7 +155,7 @@ def _erase(
     tally = closure.carry_out(ids)
     counts = {pk: tally.removed.get(pk, {}) for pk in ids}
     _check_size(counts, budget)
-    closing = prepare_closing(kind.name, ready, counts, told, now=now)
+    closing = prepare_closing(kind.name, ready, counts, told, intents, now=now)
     done = close_set(closing, actor=actor, now=now)
     if whom:
         requests = DeletionRequest.objects.filter(pk__in=[it.id for it in ready])

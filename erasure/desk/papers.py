@@ -102,6 +102,7 @@ def receipt(desk: Any, request: HttpRequest, pk: UUID) -> HttpResponse:
         claims=claims,
         asked=show_time(parse_datetime(claims["requested_at"])),
         erased=show_time(parse_datetime(claims["finished_at"])),
+        began=show_time(parse_datetime(claims["started_at"])) if claims["started_at"] else "",
         backups=date_format(date.fromisoformat(claims["backups_until"]), "j M Y"),
         rows=[(name, show_number(n)) for name, n in name_rows(claims.get("removed") or {})],
         kept=tell_kept(said.get("kept") or ()),

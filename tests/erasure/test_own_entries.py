@@ -1,19 +1,33 @@
 """After a purge the mark stands behind what the purge itself has written, without reading it again,
 and only if nothing else was written and nothing is open."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from uuid_utils.compat import uuid7
 
-from erasure import gate, locking, pacing, purging
+from erasure import alone, executor, gate, locking, pacing, purging, sets, signing
+from erasure.executor import erase_now
 from erasure.ledger import Entry, Ledger
 from erasure.ledgerfile import FileLedger
 from erasure.models import LedgerMark
 from erasure.purging import purge_due
-from tests.erasure.leaving import NOW, SYSTEM, clinging, clock, due_person, gone
+from erasure.receipts import receipt_of, verify
+from tests.erasure.leaving import (
+    NOW,
+    SYSTEM,
+    about,
+    clinging,
+    clock,
+    due_person,
+    gone,
+    person,
+    request_of,
+)
 from tests.ledgers import a_ledger
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -104,3 +118,29 @@ def test_where_nothing_was_written_it_stays(ledger: Ledger) -> None:
     before = mark()
     assert purge().erased == 0
     assert mark() == before
+
+
+def test_a_receipt_names_the_entry_that_tells_of_its_erasure(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By set, alone in pieces, and by staff."""
+    for module in (alone, sets, executor):
+        monkeypatch.setattr(module, "LARGE", 6)
+    people = [due_person(), due_person(), due_person(sessions=9)]
+    assert purge().erased == 3
+    user = person()
+    erase_now(actor=SYSTEM, subject=about(user), now=NOW)
+    told: dict[UUID, set[tuple[UUID, str]]] = defaultdict(set)
+    for _, entry in ledger.read():
+        told[entry.id].add((entry.deletion_id, entry.state))
+    for row in (*people, user):
+        request = request_of(row)
+        claims = verify(receipt_of(request), signing.key_set()["keys"])
+        assert told[UUID(claims["ledger_entry"])] == {(request.pk, "intent"), (request.pk, "done")}
+        assert claims["started_at"] == claims["finished_at"] == NOW.isoformat()
+
+
+def test_without_a_ledger_a_receipt_names_no_entry() -> None:
+    user = due_person()
+    assert purge().erased == 1
+    assert request_of(user).ledger_entry is None

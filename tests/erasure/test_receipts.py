@@ -5,6 +5,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import jwt
 import pytest
@@ -29,6 +30,7 @@ from erasure.signing import InvalidReceipt, UnknownKey
 pytestmark = pytest.mark.django_db
 
 AT = datetime(2026, 3, 1, 23, 59, 59, 123456, UTC)
+ENTRY = UUID("019c0000-0000-7000-8000-000000000001")
 
 
 def completed(**fields: Any) -> DeletionRequest:
@@ -42,7 +44,9 @@ def completed(**fields: Any) -> DeletionRequest:
         "requested_by_id": uuid7(),
         "requested_at": AT - timedelta(days=14),
         "due_at": AT,
+        "started_at": AT - timedelta(minutes=2),
         "finished_at": AT,
+        "ledger_entry": ENTRY,
         "counts": {"organizations.Membership": 2, "accounts.User": 1, "apikeys.ApiKey": 14},
     }
     request = DeletionRequest(**{**made, **fields})
@@ -68,7 +72,9 @@ def test_a_receipt_says_what_was_done() -> None:
         "channel": "account",
         "requested_by": "user",
         "requested_at": "2026-02-15T23:59:59.123456+00:00",
+        "started_at": "2026-03-01T23:57:59.123456+00:00",
         "finished_at": "2026-03-01T23:59:59.123456+00:00",
+        "ledger_entry": str(ENTRY),
         "generation": 1,
         "removed": {"accounts.User": 1, "apikeys.ApiKey": 14, "organizations.Membership": 2},
         "rows": 17,
@@ -92,6 +98,7 @@ def test_its_payload_is_canonical_json_and_rebuilt_to_the_byte() -> None:
 
 def test_whoever_signs_without_a_row_signs_the_same() -> None:
     request = completed()
+    assert request.started_at
     [(signature, statement)] = sign_many(
         [
             Finished(
@@ -102,7 +109,9 @@ def test_whoever_signs_without_a_row_signs_the_same() -> None:
                 channel="account",
                 requested_by_kind="user",
                 requested_at=request.requested_at,
+                started_at=request.started_at,
                 finished_at=AT.astimezone(),
+                ledger_entry=ENTRY,
                 counts={"apikeys.ApiKey": 14, "accounts.User": 1, "organizations.Membership": 2},
             )
         ]
@@ -138,7 +147,9 @@ def test_no_byte_of_it_can_be_changed() -> None:
         {"told": ["mail"]},
         {"channel": "admin"},
         {"generation": 2},
+        {"started_at": AT},
         {"finished_at": AT + timedelta(microseconds=1)},
+        {"ledger_entry": uuid7()},
         {"subject_id": uuid7()},
         {"searched": {"hits": 0}},
     ],
@@ -159,6 +170,12 @@ def test_what_becomes_known_later_is_signed_again() -> None:
     receipts.sign_again(request)
     request.refresh_from_db()
     assert verify(receipt_of(request), keys())["residual_search"]["hits"] == 0
+
+
+def test_where_there_is_no_ledger_it_names_no_entry() -> None:
+    text = payload(completed(ledger_entry=None, started_at=None))
+    assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":")).encode()
+    assert json.loads(text)["ledger_entry"] is json.loads(text)["started_at"] is None
 
 
 def test_an_open_deletion_has_no_receipt() -> None:

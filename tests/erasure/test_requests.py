@@ -7,6 +7,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from erasure import requests
+from erasure.alone import Budget, erase_claimed
 from erasure.exceptions import Blocked, DeletionInProgress
 from erasure.models import DeletionRequest, LegalHold
 from erasure.requests import LEASE, RETRY_AFTER, RETRY_AT_MOST, LeaseLost
@@ -205,3 +206,43 @@ def test_an_erasure_at_once_carries_on_what_was_scheduled() -> None:
         requests.begin(actor=SYSTEM, subject=about(user), now=NOW)
     with transaction.atomic():
         assert requests.begin(actor=SYSTEM, subject=about(person()), now=NOW).generation == 1
+
+
+def test_it_begins_when_it_is_claimed_and_ends_later() -> None:
+    user = due_person()
+    claimed = requests.claim(request_of(user).pk, now=NOW)
+    assert claimed
+    assert claimed.started_at == NOW
+    done = erase_claimed(claimed, actor=SYSTEM, clock=lambda: NOW + MINUTE, budget=Budget())
+    finished = DeletionRequest.objects.get(pk=done.request_id)
+    assert (finished.started_at, finished.finished_at) == (NOW, NOW + MINUTE)
+
+
+def test_what_a_dead_worker_began_began_then() -> None:
+    pk = request_of(due_person()).pk
+    assert requests.claim(pk, now=NOW)
+    taken = requests.claim(pk, now=NOW + LEASE)
+    assert taken
+    assert taken.started_at == NOW
+
+
+def test_an_attempt_that_removed_nothing_has_begun_nothing() -> None:
+    failed, held = due_person(), due_person()
+    for user, end in ((failed, fail_once), (held, requests.release)):
+        claimed = requests.claim(request_of(user).pk, now=NOW)
+        assert claimed
+        end(claimed)
+        assert request_of(user).started_at is None
+    later = NOW + RETRY_AFTER
+    again = requests.claim(request_of(failed).pk, now=later)
+    assert again
+    assert again.started_at == later
+
+
+def test_an_attempt_that_removed_something_keeps_its_beginning() -> None:
+    user = due_person()
+    claimed = requests.claim(request_of(user).pk, now=NOW)
+    assert claimed
+    claimed.cursor = {"begun": True}
+    claimed.save(update_fields=["cursor"])
+    assert fail_once(claimed).started_at == NOW
