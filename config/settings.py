@@ -191,8 +191,10 @@ GRACE_PERIOD = timedelta(days=env.int("GRACE_PERIOD_DAYS", 14))
 INVITATION_LIFETIME = timedelta(days=env.int("INVITATION_DAYS", 7))
 # Where invitations are accepted, with {token} in it; by default a page of this service.
 INVITATION_URL = env.str("INVITATION_URL", "")
-# So many subjects may one member of staff erase at once; for more it takes a second one.
+# So many subjects may one member of staff erase within so many hours; for more it takes a second
+# one.
 BULK_THRESHOLD = env.int("BULK_THRESHOLD", 10)
+BULK_WINDOW = timedelta(hours=env.int("BULK_WINDOW_HOURS", 24))
 
 # --- ledger and receipts ------------------------------------------------------------------------
 

@@ -18,7 +18,10 @@ from audit.statements import select
 from erasure.engines import wake_purge
 from erasure.exceptions import Paused
 from erasure.models import DeletionRequest, Pause
+from erasure.rights import require_staff
 from erasure.subjects import get_kind, kind_names
+
+PLACE, RELEASE = "erasure.add_pause", "erasure.change_pause"
 
 EVERYTHING = Reference("system", UUID(int=0))
 """What the events of a pause of everything are about."""
@@ -48,8 +51,9 @@ def place_pause(
 ) -> UUID:
     """Pause unattended erasure, of everything or of one organization; return the pause's id.
 
-    Work that is under way ends with its present transaction.
+    Work that is under way ends with its present transaction. Raises RightMissing.
     """
+    require_staff(actor, PLACE)
     with transaction.atomic(durable=True):
         pause = Pause.objects.create(
             organization_id=organization_id,
@@ -62,7 +66,11 @@ def place_pause(
 
 
 def release_pause(*, actor: Actor, pause_id: UUID, now: datetime) -> bool:
-    """End a pause; return False when it had ended before. What was due is due again at once."""
+    """End a pause; return False when it had ended before. What was due is due again at once.
+
+    Raises RightMissing.
+    """
+    require_staff(actor, RELEASE)
     with transaction.atomic(durable=True):
         pause = Pause.objects.select_for_update().get(pk=pause_id)
         if pause.released_at is not None:

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import transaction
 
 from audit.actors import Actor
@@ -61,11 +60,6 @@ class Carried:
 
     handed_over: int = 0
     refused: dict[Reference, Exception] = field(default_factory=dict)
-
-
-def threshold() -> int:
-    """Return how many subjects one member of staff may erase at once, alone."""
-    return int(getattr(settings, "BULK_THRESHOLD", 10))
 
 
 def subjects_of(bulk: BulkErasure) -> list[Reference]:

@@ -4,7 +4,7 @@ Lock order: companions before the subject that takes them along, kind by kind in
 kind by id. A subject's organizations and other parents come after it, by its kind's own hook.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -70,15 +70,18 @@ def grace_period() -> timedelta:
     return found
 
 
-def lock_with_companions(subject: Reference) -> Locked:
+def lock_with_companions(subject: Reference, *, also: Collection[Reference] = ()) -> Locked:
     """Lock a subject, and before it whoever goes along with it: all of them, or where these are
-    too many for a request, those on whom something else depends.
+    too many for a request, those on whom something else depends. What is to be locked ``also``, in
+    its place in the order of locks, is not among what this returns.
 
     They must be known before the subject is locked and may change until it is: if one joined in
     between, the lock order would be broken, so the caller is told that the subject is busy.
     Raises SubjectNotFound or DeletionInProgress.
     """
-    locked = lock_all(companions_at_once(subject))
+    companions = set(companions_at_once(subject))
+    early = lock_all([*companions, *also, *([subject] if also else [])])
+    locked = {one: row for one, row in early.items() if one in companions}
     if (instance := lock_subject(subject)) is None:
         raise SubjectNotFound(subject.kind)
     locked[subject] = instance

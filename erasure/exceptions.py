@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -79,6 +79,16 @@ class LedgerUnavailable(DeletionError):
     """The ledger could not be written, so nothing was erased."""
 
     reason: str
+
+
+@dataclass
+class SecondPersonNeeded(Exception):
+    """A member of staff has had ``done`` subjects erased within the window, and may have no more
+    erased alone. Nothing was changed."""
+
+    done: int
+    limit: int
+    window: timedelta
 
 
 class RestoreError(Exception):

@@ -22,6 +22,7 @@ from erasure.deleting import forbid_blocked, lock_with_companions, suspend_locke
 from erasure.engines import wake_drain
 from erasure.exceptions import SubjectNotFound, UnderLegalHold
 from erasure.finishing import LOGS, finish_erasure
+from erasure.foureyes import forbid_alone, lock_orderer
 from erasure.holds import forbid_held, held_among, held_companions
 from erasure.models import DeletionRequest
 from erasure.planner import Plan, make_plan
@@ -49,7 +50,8 @@ def erase_now(
     ``plan_id`` names the plan that was looked at; ``reference`` is the case that this belongs to.
     With ``only_deleted`` a subject that has been restored meanwhile counts as not found.
     ``on_piece`` hears of each transaction of a large one. Raises RightMissing, Paused,
-    SubjectNotFound, Blocked, UnderLegalHold, DeletionInProgress, PlanDrifted or LedgerUnavailable.
+    SecondPersonNeeded, SubjectNotFound, Blocked, UnderLegalHold, DeletionInProgress, PlanDrifted
+    or LedgerUnavailable.
     """
     begun = _begin(actor, subject, now, plan_id, reference, only_deleted)
     done, _ = finish_family(begun, actor=actor, now=now, on_piece=on_piece)
@@ -95,12 +97,18 @@ def _begin(
     if plan_id:
         approve(subject, plan_id)
     with transaction.atomic(durable=True):
-        locked = lock_with_companions(subject)
+        locked = lock_with_companions(subject, also=lock_orderer(actor))
+        forbid_alone(actor, now)
         if only_deleted and not kind.is_suspended(locked[subject]):
             raise SubjectNotFound(subject.kind)
         forbid_blocked(subject)
         begun = begin_family(
-            actor=actor, subject=subject, locked=locked, now=now, reference=reference
+            actor=actor,
+            subject=subject,
+            locked=locked,
+            now=now,
+            reference=reference,
+            ordered_by=actor.person_id,
         )
         if hands_over:
             hand_over(begun, now=now)
@@ -116,9 +124,10 @@ def begin_family(
     organization_id: UUID | None = None,
     keep_logs: bool = False,
     reference: str = "",
+    ordered_by: UUID | None = None,
 ) -> Erasures | DeletionRequest:
     """Erase a locked subject and before it its locked companions, each under a request of its own,
-    in the caller's transaction.
+    in the caller's transaction. ``ordered_by`` is who wants it done at once and alone.
 
     If there is too much for one, access ends in it and the request of the subject is returned under
     a lease. ``finish_family`` takes either, after the commit. With ``keep_logs`` the personal
@@ -134,7 +143,7 @@ def begin_family(
         raise UnderLegalHold(kept[0].kind, kept[0].id)
     spare = (LOGS,) if keep_logs else ()
     if is_many or _is_large(locked):
-        return _take(actor, subject, locked, now, organization_id, spare, reference)
+        return _take(actor, subject, locked, now, organization_id, spare, reference, ordered_by)
     request = requests.begin(
         actor=actor,
         subject=subject,
@@ -142,6 +151,7 @@ def begin_family(
         organization_id=organization_id,
         reference=reference,
     )
+    request.ordered_by_id = ordered_by
     companions = [
         erase_locked(
             actor=actor,
@@ -195,6 +205,7 @@ def _take(
     organization_id: UUID | None,
     spare: Collection[str],
     reference: str,
+    ordered_by: UUID | None,
 ) -> DeletionRequest:
     """Soft delete a subject, unless it is so already, and put its deletion under a lease."""
     if not get_kind(subject.kind).is_suspended(locked[subject]):
@@ -218,6 +229,7 @@ def _take(
     get_kind(subject.kind).order_effects([subject.id], actor=actor, now=now)
     if spare:
         request.cursor["spare"] = list(spare)
+    request.ordered_by_id = ordered_by
     requests.take(request, now=now)
     return request
 

@@ -16,7 +16,10 @@ from erasure import requests
 from erasure.engines import wake_purge
 from erasure.exceptions import SubjectNotFound, UnderLegalHold
 from erasure.models import LegalHold
+from erasure.rights import require_staff
 from erasure.subjects import get_kind, lock_subject
+
+PLACE, RELEASE = "erasure.add_legalhold", "erasure.change_legalhold"
 
 
 def held_among(kind: str, ids: Collection[UUID]) -> set[UUID]:
@@ -59,8 +62,9 @@ def place_hold(
     """Forbid the erasure of a subject until the hold is released; return the hold's id.
 
     The subject's row is locked first, so that a hold and an erasure cannot pass each other.
-    Raises SubjectNotFound when it is gone already.
+    Raises RightMissing, or SubjectNotFound when it is gone already.
     """
+    require_staff(actor, PLACE)
     with transaction.atomic(durable=True):
         if lock_subject(subject) is None:
             raise SubjectNotFound(subject.kind)
@@ -77,11 +81,12 @@ def place_hold(
 
 
 def release_hold(*, actor: Actor, hold_id: UUID, now: datetime) -> bool:
-    """End a hold; return False when it had ended before.
+    """End a hold; return False when it had ended before. Raises RightMissing.
 
     With the last hold gone a deletion that it kept waiting is queued again: the next purge takes
     it, without the wait that an earlier failure had set.
     """
+    require_staff(actor, RELEASE)
     with transaction.atomic(durable=True):
         # The subject's row comes before its holds in the order of locks.
         known = LegalHold.objects.only("subject_kind", "subject_id").get(pk=hold_id)

@@ -30,6 +30,9 @@ class DeletionRequest(models.Model):
     channel = models.CharField(max_length=32)
     requested_by_kind = models.CharField(max_length=16)
     requested_by_id = models.UUIDField(null=True)
+    ordered_by_id = models.UUIDField(
+        null=True, help_text="The member of staff who had it erased at once, alone."
+    )
     request_id = models.CharField(max_length=40, blank=True)
     organization_id = models.UUIDField(
         null=True, help_text="The organization that managed the subject, if any."
@@ -117,6 +120,11 @@ class DeletionRequest(models.Model):
             ),
             models.Index(
                 fields=["cause_id"], condition=Q(cause_id__isnull=False), name="deletion_by_cause"
+            ),
+            models.Index(
+                fields=["ordered_by_id", "-started_at"],
+                condition=Q(ordered_by_id__isnull=False),
+                name="deletion_by_orderer",
             ),
             models.Index(
                 fields=["status_digest"], condition=~Q(status_digest=""), name="deletion_by_status"

@@ -44,6 +44,7 @@ policy(
     loose=[
         Loose("subject_id", kind="*", kind_field="subject_kind", fate=RECORD),
         Loose("requested_by_id", kind="*", kind_field="requested_by_kind", fate=ACCOUNTABILITY),
+        Loose("ordered_by_id", kind="*", fate=ACCOUNTABILITY),
         Loose("organization_id", kind="*", fate=ACCOUNTABILITY),
     ],
     opaque=[

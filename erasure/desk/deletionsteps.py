@@ -5,6 +5,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from erasure import holds
 from erasure.deleting import restore
 from erasure.desk.forms import CaseForm, FinalForm, PlainForm, ReasonForm
 from erasure.desk.pages import Order
@@ -15,7 +16,7 @@ from erasure.executor import erase_soon
 from erasure.holds import place_hold, release_hold
 from erasure.models import DeletionRequest, LegalHold
 from erasure.retrying import NotFailed, retry_failed
-from erasure.rights import require_staff, right_to_erase, right_to_restore
+from erasure.rights import right_to_erase, right_to_restore
 from erasure.subjects import SubjectKind, get_kind
 
 put_into_words({NotFailed: "it has not failed, or not any more"})
@@ -93,7 +94,6 @@ def _foresee_hold(request: DeletionRequest) -> Concern:
 
 
 def _hold(order: Order) -> str:
-    require_staff(order.actor, "erasure.add_legalhold")
     place_hold(
         actor=order.actor,
         subject=_find(order).subject,
@@ -105,17 +105,18 @@ def _hold(order: Order) -> str:
 
 
 def _foresee_release(request: DeletionRequest) -> Concern:
-    holds = LegalHold.objects.active().on(request.subject)
-    remarks = [f"Placed on {show_time(hold.placed_at)}: {hold.reason}" for hold in holds]
+    standing = LegalHold.objects.active().on(request.subject)
+    remarks = [f"Placed on {show_time(hold.placed_at)}: {hold.reason}" for hold in standing]
     after = tell_next(request, held=False, now=timezone.now())
     return Concern(request.pk, name_of(request), [*remarks, f"What happens next: {after}."])
 
 
 def _release(order: Order) -> str:
-    require_staff(order.actor, "erasure.change_legalhold")
     subject = _find(order).subject
-    holds = list(LegalHold.objects.active().on(subject).values_list("pk", flat=True))
-    ended = [pk for pk in holds if release_hold(actor=order.actor, hold_id=pk, now=order.now)]
+    standing = LegalHold.objects.active().on(subject).values_list("pk", flat=True)
+    ended = [
+        pk for pk in list(standing) if release_hold(actor=order.actor, hold_id=pk, now=order.now)
+    ]
     return f"{len(ended)} hold{'s' if len(ended) != 1 else ''} released."
 
 
@@ -144,7 +145,7 @@ RESTORE = Step(
 )
 HOLD = Step(
     slug="hold",
-    permission="erasure.add_legalhold",
+    permission=holds.PLACE,
     title="Place a legal hold",
     intro="Nothing is erased while a hold stands. Access stays ended.",
     button="Place hold",
@@ -154,7 +155,7 @@ HOLD = Step(
 )
 RELEASE = Step(
     slug="release",
-    permission="erasure.change_legalhold",
+    permission=holds.RELEASE,
     title="Release legal holds",
     intro="Every hold on the subject ends. Without one, what is due is erased by the next purge.",
     button="Release hold",

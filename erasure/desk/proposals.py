@@ -13,14 +13,16 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils import timezone
 
 from audit.events import Reference
-from erasure.bulk import BULK_LIMIT, threshold
+from erasure.bulk import BULK_LIMIT
 from erasure.closure import closure_of
 from erasure.counting import count_rows
 from erasure.desk.forms import ProposalForm
-from erasure.desk.shown import label_subject, name_rows, show_id, show_number
-from erasure.desk.staff import may_see
+from erasure.desk.shown import label_subject, name_rows, show_id, show_number, show_span
+from erasure.desk.staff import actor_of, may_see
+from erasure.foureyes import count_ordered, threshold, window
 from erasure.models import LegalHold
 from erasure.references import read
 from erasure.subjects import get_kind, kind_names
@@ -66,12 +68,15 @@ def ask_to_propose(
         text = f"Choose between 1 and {BULK_LIMIT} of the list. Nothing was done."
         admin.message_user(request, text, messages.WARNING)
         return HttpResponseRedirect(admin.list_url())
+    done = count_ordered(actor_of(request).person_id, timezone.now())
     return admin.render_form(
         request,
         form or ProposalForm(),
         "erasure/desk/propose.html",
-        title=f"Propose to erase {len(subjects)} subjects",
+        title=f"Propose to erase {len(subjects)} subject{'' if len(subjects) == 1 else 's'}",
         threshold=threshold(),
+        done=done,
+        window=show_span(window()),
         sum=add_up(request.user, subjects),
         action=reverse("admin:erasure_bulkerasure_propose", current_app=admin.admin_site.name),
         back=admin.list_url(),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from erasure.desk.shown import show_id, show_time
+from erasure.desk.shown import show_id, show_span, show_time
 from erasure.exceptions import (
     ActorGone,
     Blocked,
@@ -15,6 +15,7 @@ from erasure.exceptions import (
     Paused,
     PlanDrifted,
     RightMissing,
+    SecondPersonNeeded,
     SubjectNotFound,
     TakenAlong,
     UnderLegalHold,
@@ -59,6 +60,10 @@ put_into_words(
             + "; ".join(text.rstrip(".") for text in error.drift)
         ),
         Paused: lambda error: f"erasure is paused: {error.reason.rstrip('.')}",
+        SecondPersonNeeded: lambda error: (
+            f"you have had {error.done} subjects erased within {show_span(error.window)}, and more "
+            f"than {error.limit} take a second person. Choose it again to propose it"
+        ),
         LedgerUnavailable: "the ledger could not be written. Try again in a moment",
         TakenAlong: lambda error: (
             f"it came with the deletion of {show_id(error.taker.kind, error.taker.id)}, and comes "

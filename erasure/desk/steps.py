@@ -11,15 +11,18 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path
+from django.utils import timezone
 
 from audit.events import Reference
-from erasure.bulk import BULK_LIMIT, threshold
+from erasure.bulk import BULK_LIMIT
 from erasure.closing import Erasure
 from erasure.desk.foreseen import Foreseen, foresee
 from erasure.desk.pages import Act, StaffAdmin
 from erasure.desk.proposals import ask_to_propose
 from erasure.desk.shown import show_deletion, tell_rows
+from erasure.desk.staff import actor_of
 from erasure.exceptions import SubjectNotFound
+from erasure.foureyes import count_ordered, threshold
 from erasure.models import DeletionRequest
 from erasure.planner import make_plan
 from erasure.typeids import read_uuid
@@ -64,8 +67,8 @@ class Step:
     """Something that staff do to rows after a page has said what would happen.
 
     ``permission`` opens it; empty when it depends on the row, which ``ConfirmedSteps.may_act``
-    then decides. A final step takes no more than a few rows: above ``BULK_THRESHOLD`` it becomes a
-    proposal that somebody else decides on.
+    then decides. A final step takes no more than a few rows: above ``BULK_THRESHOLD``, counted with
+    what the same person has had erased lately, it becomes a proposal that somebody else decides on.
     """
 
     slug: str
@@ -123,9 +126,8 @@ class ConfirmedSteps(StaffAdmin):
         """Answer a list action: nothing happens yet."""
         step = self.step(slug)
         chosen = list(rows[: BULK_LIMIT + 1])
-        if step.is_final and len(chosen) > threshold():
-            mine = [self.subject_of(row) for row in chosen if self.may_act(request, row, step)]
-            return ask_to_propose(self, request, mine)
+        if self._takes_two(request, step, len(chosen)):
+            return self._propose(request, step, chosen)
         return self._ask(request, step, [str(row.pk) for row in chosen])
 
     def step_view(self, request: HttpRequest, step: Step) -> HttpResponse:
@@ -137,6 +139,8 @@ class ConfirmedSteps(StaffAdmin):
         wanted = request.POST.getlist("id")
         if not form.is_valid() or len(set(wanted)) > _most(step):
             return self._ask(request, step, wanted, form)
+        if self._takes_two(request, step, len(set(wanted))):
+            return self._propose(request, step, self._find(request, wanted))
         known = [row for row in self._find(request, wanted) if self.may_act(request, row, step)]
         here = [(row.pk, self.describe(row)) for row in known]
         plans = read_plans(request.POST.getlist("plan"))
@@ -150,6 +154,16 @@ class ConfirmedSteps(StaffAdmin):
         """Return where a step leads when it is done."""
         return self.list_url()
 
+    def _takes_two(self, request: HttpRequest, step: Step, number: int) -> bool:
+        """Whether so many more rows are too many for one person."""
+        if not step.is_final:
+            return False
+        return number + count_ordered(actor_of(request).person_id, timezone.now()) > threshold()
+
+    def _propose(self, request: HttpRequest, step: Step, rows: Sequence[Any]) -> HttpResponse:
+        mine = [self.subject_of(row) for row in rows if self.may_act(request, row, step)]
+        return ask_to_propose(self, request, mine)
+
     def _find(self, request: HttpRequest, wanted: Sequence[str]) -> list[Any]:
         pks = [pk for pk in map(read_uuid, wanted) if pk]
         return list(self.get_queryset(request).filter(pk__in=pks)[:AT_ONCE])
@@ -162,6 +176,8 @@ class ConfirmedSteps(StaffAdmin):
             text = f"Choose between 1 and {_most(step)} of the list. Nothing was done."
             self.message_user(request, text, messages.WARNING)
             return HttpResponseRedirect(self.list_url())
+        if self._takes_two(request, step, len(rows)):
+            return self._propose(request, step, rows)
         return self.render_form(
             request,
             form or step.form(),

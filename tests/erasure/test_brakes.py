@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import pytest
 
+from audit.actors import Actor
 from audit.events import Reference
 from audit.models import AuditEvent
 from erasure.brakes import (
@@ -14,10 +15,10 @@ from erasure.brakes import (
     release_pause,
     standing_pause,
 )
-from erasure.exceptions import Paused
+from erasure.exceptions import Paused, RightMissing
 from erasure.models import Pause
 from tests.erasure.leaving import NOW, SYSTEM, about, due_organization, due_person, person
-from tests.factories import ManagedUserFactory, OrganizationFactory
+from tests.factories import ManagedUserFactory, OrganizationFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -73,3 +74,14 @@ def test_a_released_pause_stops_nobody() -> None:
     Pause.objects.create(reason="x", placed_at=NOW, released_at=NOW)
     assert standing_pause(Reference("organization", organization.pk)) is None
     assert not read_brakes([organization.pk]).stop(organization.pk, None)
+
+
+def test_the_right_to_pull_the_brake_is_checked_by_the_service_itself() -> None:
+    pause = place_pause(actor=SYSTEM, reason="x", now=NOW)
+    staff = UserFactory(is_staff=True)
+    actor = Actor(kind="user", id=staff.pk, channel="admin", person_id=staff.pk)
+    with pytest.raises(RightMissing, match="add_pause"):
+        place_pause(actor=actor, reason="y", now=NOW)
+    with pytest.raises(RightMissing, match="change_pause"):
+        release_pause(actor=actor, pause_id=pause, now=NOW)
+    assert Pause.objects.standing().count() == 1

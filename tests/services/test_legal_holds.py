@@ -9,8 +9,9 @@ from accounts.services import soft_delete_own_account
 from audit.actors import Actor
 from audit.events import Reference
 from audit.models import AuditEvent
-from erasure.exceptions import SubjectNotFound
+from erasure.exceptions import RightMissing, SubjectNotFound
 from erasure.holds import place_hold, release_hold
+from erasure.models import LegalHold
 from erasure.purging import purge_due
 from tests.bystanders import charlie_untouched
 from tests.factories import UserFactory
@@ -57,3 +58,22 @@ def test_what_is_gone_cannot_be_held() -> None:
     alice.delete()
     with pytest.raises(SubjectNotFound):
         place_hold(actor=STAFF, subject=subject, reason="case", review_at=None, now=NOW)
+
+
+def test_the_right_to_hold_is_checked_by_the_service_itself() -> None:
+    alice = UserFactory()
+    subject = Reference("user", alice.pk)
+    hold = place_hold(actor=STAFF, subject=subject, reason="case", review_at=None, now=NOW)
+    for someone in (UserFactory(), UserFactory(is_staff=True)):
+        actor = Actor(kind="user", id=someone.pk, channel="admin", person_id=someone.pk)
+        with pytest.raises(RightMissing, match="add_legalhold"):
+            place_hold(actor=actor, subject=subject, reason="x", review_at=None, now=NOW)
+        with pytest.raises(RightMissing, match="change_legalhold"):
+            release_hold(actor=actor, hold_id=hold, now=NOW)
+    assert LegalHold.objects.active().count() == 1
+    boss = UserFactory(is_staff=True, is_superuser=True)
+    assert release_hold(
+        actor=Actor(kind="user", id=boss.pk, channel="admin", person_id=boss.pk),
+        hold_id=hold,
+        now=NOW,
+    )
