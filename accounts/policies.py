@@ -16,7 +16,15 @@ from audit.actors import Actor
 from audit.events import Reference
 from audit.statements import delete, update
 from erasure.policies import DELETE, policy
-from erasure.subjects import Affected, Blocker, Effect, SubjectKind, keep_telling, register
+from erasure.subjects import (
+    REMOVED,
+    Affected,
+    Blocker,
+    Effect,
+    SubjectKind,
+    keep_telling,
+    register,
+)
 from organizations.models import Membership
 from organizations.oauth.services import end_tokens_of_user
 from organizations.ownership import find_ownerless, lock_owned
@@ -142,11 +150,12 @@ class UserKind(SubjectKind):
 
     def suspend(self, instance: Any, *, actor: Actor, now: datetime) -> dict[str, Any]:
         """Flags down; keys, tokens and sessions dead. The key that asked was used just now."""
-        before = {"is_active": instance.is_active}
+        before: dict[str, Any] = {"is_active": instance.is_active}
         _set_flags(user_id=instance.pk, now=now)
         instance.is_deleted, instance.is_active, instance.deleted_at = True, False, now
         revoke_keys_of_user(instance.pk, used=actor.credential_id, now=now)
-        _end_sessions(user_id=instance.pk)
+        if ended := _end_sessions(user_id=instance.pk):
+            before[REMOVED] = {Session._meta.label: ended}
         end_tokens_of_user(instance.pk)
         return before
 

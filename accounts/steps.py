@@ -49,6 +49,7 @@ def _erase(order: Order) -> str:
         subject=Reference("user", order.id),
         now=order.now,
         plan_id=order.plan_id,
+        planned=order.planned,
         reference=order.reference,
     )
     return tell_erased(done)

@@ -1,4 +1,4 @@
-"""The brakes: a pause of everything, or of one organization and of whom it manages.
+"""The brakes: a pause of everything, or of one subject and of whom it manages.
 
 A pause stops what runs by itself: the purge, the sweep, workers. It stands until somebody releases
 it, and every set of a purge looks again, so that a run stops between two transactions.
@@ -19,7 +19,7 @@ from erasure.engines import wake_purge
 from erasure.exceptions import Paused
 from erasure.models import DeletionRequest, Pause
 from erasure.rights import require_staff
-from erasure.subjects import get_kind, kind_names
+from erasure.subjects import get_kind, kind_names, managing_kind
 
 PLACE, RELEASE = "erasure.add_pause", "erasure.change_pause"
 
@@ -49,7 +49,8 @@ class Brakes:
 def place_pause(
     *, actor: Actor, reason: str, now: datetime, organization_id: UUID | None = None
 ) -> UUID:
-    """Pause unattended erasure, of everything or of one organization; return the pause's id.
+    """Pause unattended erasure, of everything or of one subject with whom it manages; return the
+    pause's id.
 
     Work that is under way ends with its present transaction. Raises RightMissing.
     """
@@ -136,13 +137,24 @@ def _organization_of(subject: Reference) -> UUID | None:
     return found
 
 
+def paused_by(pause: Pause) -> Reference:
+    """Return what a pause is about: everything, or one subject. A kind that manages nobody can be
+    paused, too; what is gone counts as of the kind that manages."""
+    if (subject_id := pause.organization_id) is None:
+        return EVERYTHING
+    for name in kind_names():
+        kind = get_kind(name)
+        if kind.model._base_manager.filter(pk=kind.pk_of(subject_id)).exists():
+            return Reference(name, subject_id)
+    return Reference(managing_kind() or "subject", subject_id)
+
+
 def _record(action: str, pause: Pause, actor: Actor, now: datetime) -> None:
-    organization_id = pause.organization_id
     record(
         action,
         actor=actor,
-        subject=Reference("organization", organization_id) if organization_id else EVERYTHING,
+        subject=paused_by(pause),
         now=now,
-        organization_id=organization_id,
+        organization_id=pause.organization_id,
         facts={"pause": str(pause.id)},
     )

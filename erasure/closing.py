@@ -44,6 +44,8 @@ class Due(NamedTuple):
     requested_by_kind: str
     requested_at: datetime
     organization_id: UUID | None
+    counts: dict[str, int]
+    """What a soft delete that the erasure followed at once has removed already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from erasure.exceptions import (
 from erasure.models import DeletionRequest
 from erasure.rights import require_staff, right_to_erase, right_to_restore
 from erasure.subjects import (
+    REMOVED,
     SubjectKind,
     companions_at_once,
     get_kind,
@@ -120,22 +121,27 @@ def suspend_locked(
     planned: Mapping[str, Any] | None = None,
     plan_id: str = "",
     reference: str = "",
+    at_once: bool = False,
 ) -> DeletionRequest:
     """Soft delete a locked subject and its locked companions in the caller's transaction.
 
-    The guards are the caller's affair. Companions that are on their way out already keep the
-    deletion that they have, and a kind that knows no soft delete is only scheduled. Raises
-    DeletionInProgress.
+    With ``at_once`` their erasure follows without a grace period, and what the soft delete removes
+    for good is counted with it. The guards are the caller's affair. Companions that are on their
+    way out already keep the deletion that they have, and a kind that knows no soft delete is only
+    scheduled. Raises DeletionInProgress.
     """
     kind = get_kind(subject.kind)
     instance = locked[subject]
     stays = kind.is_suspended(instance) or type(kind).suspend is SubjectKind.suspend
+    before = {} if stays else kind.suspend(instance, actor=actor, now=now)
+    removed = before.pop(REMOVED, {})
     request = requests.schedule(
         actor=actor,
         subject=subject,
         due_at=now + grace_period(),
         now=now,
-        before={} if stays else kind.suspend(instance, actor=actor, now=now),
+        before=before,
+        counts=removed if at_once else {},
         organization_id=organization_id,
         cause_id=cause_id,
         planned=planned,
@@ -168,6 +174,7 @@ def suspend_locked(
             organization_id=subject.id,
             cause_id=request.pk,
             reference=reference,
+            at_once=at_once,
         )
     return request
 

@@ -41,19 +41,21 @@ def erase_now(
     subject: Reference,
     now: datetime,
     plan_id: str = "",
+    planned: Mapping[str, Any] | None = None,
     reference: str = "",
     only_deleted: bool = False,
     on_piece: OnPiece | None = None,
 ) -> Erasure:
     """Erase a subject for ever on behalf of staff, its companions before it, and wait for the end.
 
-    ``plan_id`` names the plan that was looked at; ``reference`` is the case that this belongs to.
+    ``plan_id`` names the plan that was looked at, and ``planned`` is its record, if it is at hand:
+    then only material drift is refused. ``reference`` is the case that this belongs to.
     With ``only_deleted`` a subject that has been restored meanwhile counts as not found.
     ``on_piece`` hears of each transaction of a large one. Raises RightMissing, Paused,
     SecondPersonNeeded, SubjectNotFound, Blocked, UnderLegalHold, DeletionInProgress, PlanDrifted
     or LedgerUnavailable.
     """
-    begun = _begin(actor, subject, now, plan_id, reference, only_deleted)
+    begun = _begin(actor, subject, now, plan_id, planned, reference, only_deleted)
     done, _ = finish_family(begun, actor=actor, now=now, on_piece=on_piece)
     return done
 
@@ -64,12 +66,13 @@ def erase_soon(
     subject: Reference,
     now: datetime,
     plan_id: str = "",
+    planned: Mapping[str, Any] | None = None,
     reference: str = "",
     only_deleted: bool = False,
 ) -> Erasure | DeletionRequest:
     """The same for whoever cannot wait: a small subject is gone when this returns; of a large one
     the access has ended, and a worker does the rest. Returns the request then."""
-    begun = _begin(actor, subject, now, plan_id, reference, only_deleted, hands_over=True)
+    begun = _begin(actor, subject, now, plan_id, planned, reference, only_deleted, hands_over=True)
     return begun[0] if isinstance(begun, tuple) else begun
 
 
@@ -86,6 +89,7 @@ def _begin(
     subject: Reference,
     now: datetime,
     plan_id: str,
+    planned: Mapping[str, Any] | None,
     reference: str,
     only_deleted: bool,
     *,
@@ -95,7 +99,7 @@ def _begin(
     require_staff(actor, right_to_erase(kind))
     forbid_paused()
     if plan_id:
-        approve(subject, plan_id)
+        approve(subject, plan_id, record=planned)
     with transaction.atomic(durable=True):
         locked = lock_with_companions(subject, also=lock_orderer(actor))
         forbid_alone(actor, now)
@@ -216,6 +220,7 @@ def _take(
             now=now,
             organization_id=organization_id,
             reference=reference,
+            at_once=True,
         )
     request = requests.begin(
         actor=actor,

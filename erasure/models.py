@@ -200,7 +200,7 @@ class Statement(models.Model):
 
 
 class Pause(models.Model):
-    """A brake on unattended erasure, of everything or of what one organization manages or is."""
+    """A brake on unattended erasure, of everything or of one subject with whom it manages."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     organization_id = models.UUIDField(null=True, blank=True, help_text="Empty: everything.")

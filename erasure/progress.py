@@ -20,7 +20,7 @@ from erasure.models import DeletionRequest
 from erasure.receipts import ReceiptMissing, receipt_of
 from erasure.requests import new_status_link
 from erasure.rights import require_staff
-from erasure.subjects import get_kind
+from erasure.subjects import get_kind, managing_kind
 from erasure.watching import Headway, headway_of
 
 
@@ -183,7 +183,7 @@ def _is_involved(actor: Actor, request: DeletionRequest) -> bool:
     return actor.id is not None and (
         principal == (request.requested_by_kind, request.requested_by_id)
         or principal == (request.subject_kind, request.subject_id)
-        or (actor.kind == "organization" and actor.id == request.organization_id)
+        or (actor.kind == managing_kind() and actor.id == request.organization_id)
     )
 
 

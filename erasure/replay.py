@@ -6,7 +6,7 @@ off is simply run again.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from erasure.executor import erase_locked
 from erasure.ledger import Entry, Ledger, born_text, open_ledger
 from erasure.models import DeletionRequest, LedgerMark, LegalHold
 from erasure.outstanding import REPLAY, Outstanding, Tale, compare, read_tale
-from erasure.subjects import get_kind, lock_subject
+from erasure.subjects import REMOVED, get_kind, lock_subject
 
 logger = logging.getLogger("sexton.erasure")
 
@@ -253,10 +253,14 @@ def _put_aside(entry: Entry, instance: Any, actor: Actor, now: datetime) -> None
     kind = get_kind(entry.kind)
     for request in _open_requests(entry):
         _close(request, now)
+    removed: Mapping[str, int] = {}
     if not kind.is_suspended(instance):
-        kind.suspend(instance, actor=actor, now=now)
+        removed = kind.suspend(instance, actor=actor, now=now).get(REMOVED, {})
     known = DeletionRequest.objects.filter(pk=entry.deletion_id).exists()
     request = _make_request(entry, uuid7() if known else entry.deletion_id)
+    if removed:
+        request.counts = dict(removed)
+        request.save(update_fields=["counts"])
     facts = {"deletion": str(request.pk)}
     record(f"{entry.kind}.deleted", actor=actor, subject=request.subject, now=now, facts=facts)
 

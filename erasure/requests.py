@@ -38,6 +38,7 @@ def schedule(
     due_at: datetime,
     now: datetime,
     before: Mapping[str, Any],
+    counts: Mapping[str, int] | None = None,
     organization_id: UUID | None = None,
     cause_id: UUID | None = None,
     planned: Mapping[str, Any] | None = None,
@@ -53,6 +54,7 @@ def schedule(
         raise DeletionInProgress(subject.kind, subject.id)
     request = _new(past, actor, subject, due_at, now, organization_id)
     request.before = dict(before)
+    request.counts = dict(counts or {})
     request.cause_id = cause_id
     request.planned = dict(planned or {})
     request.plan_id = plan_id

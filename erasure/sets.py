@@ -153,7 +153,7 @@ def _erase(
     note_files(kind.name, ids, now=now)
     closure = closure_of(kind.name)
     tally = closure.carry_out(ids)
-    counts = {pk: tally.removed.get(pk, {}) for pk in ids}
+    counts = {it.subject_id: _count(it, tally.removed.get(it.subject_id, {})) for it in ready}
     _check_size(counts, budget)
     closing = prepare_closing(kind.name, ready, counts, told, intents, now=now)
     done = close_set(closing, actor=actor, now=now)
@@ -163,6 +163,12 @@ def _erase(
     if names:
         done = [replace(it, identifiers=names[it.subject.id]) for it in done]
     return done
+
+
+def _count(due: Due, removed: dict[str, int]) -> dict[str, int]:
+    if not due.counts:
+        return removed
+    return {it: due.counts.get(it, 0) + removed.get(it, 0) for it in due.counts | removed}
 
 
 def _set_aside_missing(

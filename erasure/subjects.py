@@ -43,6 +43,10 @@ class Effect:
     text: str
 
 
+REMOVED = "removed"
+"""Where ``suspend`` says which rows it has removed."""
+
+
 class SubjectKind:
     """A kind of subject. An app subclasses it in ``policies.py`` and registers one instance.
 
@@ -58,6 +62,9 @@ class SubjectKind:
     """What people call it in mails, as in "your account"; empty: the model's own name."""
     born_field: ClassVar[str] = ""
     """The field that says when a row came to be: the ledger tells a stranger by it."""
+    manages: ClassVar[bool] = False
+    """Whether its subjects manage others. Requests and events name such a subject in their
+    ``organization_id``, and it can be paused with all that it manages. One kind at most."""
     rank: ClassVar[int] = 0
     """Subjects of a lower rank are locked first: users before organizations."""
     view_permission: ClassVar[str] = ""
@@ -197,7 +204,8 @@ class SubjectKind:
 
     def suspend(self, instance: Any, *, actor: Actor, now: datetime) -> dict[str, Any]:
         """Soft delete: flags down, credentials and sessions dead. Return what ``resume`` needs to
-        put back exactly what this took. Raises a DeletionError."""
+        put back exactly what this took, and under ``REMOVED`` how many rows of which model are
+        gone for good: an erasure that follows at once counts them. Raises a DeletionError."""
         raise NotImplementedError(f"{self.name} cannot be soft deleted")
 
     def resume(self, instance: Any, before: Mapping[str, Any], *, actor: Actor) -> None:
@@ -281,6 +289,11 @@ def get_kind(name: str) -> SubjectKind:
 
 def kind_names() -> list[str]:
     return sorted(_kinds)
+
+
+def managing_kind() -> str:
+    """Return the kind whose subjects manage others; empty where there is none."""
+    return next((name for name in kind_names() if _kinds[name].manages), "")
 
 
 def lock_order(kinds: Iterable[str]) -> list[str]:

@@ -103,6 +103,7 @@ class OrganizationKind(SubjectKind):
 
     name = "organization"
     model_label = "organizations.Organization"
+    manages = True
     rank = 1
     born_field = "created_at"
     view_permission = "organizations.view_organization"

@@ -33,6 +33,7 @@ def _tear_down(order: Order) -> str:
         subject=Reference("organization", order.id),
         now=order.now,
         plan_id=order.plan_id,
+        planned=order.planned,
         reference=order.reference,
     )
     return tell_erased(done, "torn down")

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.text import capfirst
 
 from erasure.bulk import APPROVE
-from erasure.desk.shown import show_number, show_person, show_span, show_time
+from erasure.desk.shown import show_manager, show_number, show_person, show_span, show_time
 from erasure.desk.views import condition_of
 from erasure.health import find_alarms
 from erasure.models import BulkErasure, DeletionRequest, LegalHold, Pause
@@ -58,7 +58,7 @@ def _alarms(now: datetime) -> Iterator[Banner]:
 def _pauses(url: str) -> Iterator[Banner]:
     standing = list(Pause.objects.standing().order_by("placed_at")[: SHOWN + 1])
     for pause in standing[:SHOWN]:
-        scope = f"of organization {pause.organization_id} " if pause.organization_id else ""
+        scope = f"of {show_manager(pause.organization_id)} " if pause.organization_id else ""
         by = f", by {show_person(pause.placed_by_id)}" if pause.placed_by_id else ""
         yield Banner(
             "pause",

@@ -81,6 +81,7 @@ def _erase(order: Order) -> str:
         subject=_find(order).subject,
         now=order.now,
         plan_id=order.plan_id,
+        planned=order.planned,
         reference=order.reference,
     )
     return tell_erased(done)

@@ -1,14 +1,40 @@
 """A plan in words: what the confirmation pages say would go, lose a link, stay, or stand against
 it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+from django.core import signing
 
 from erasure.desk.shown import group_kept, name_model, name_rows, show_id, show_number, show_time
-from erasure.planner import KeptRows, Plan
+from erasure.planner import KeptRows, Plan, plan_id
 
 Counted = Sequence[tuple[str, str]]
+
+
+class Seen(NamedTuple):
+    """The plan that a page had shown, as its hidden field brings it back."""
+
+    plan_id: str
+    record: Mapping[str, Any] | None
+
+
+SALT = "erasure.desk.plan"
+
+
+def pack_plan(plan: Plan) -> str:
+    """Return a plan's record as a page carries it: signed, for it decides what is drift."""
+    return signing.dumps(plan.as_record(), salt=SALT, compress=True)
+
+
+def unpack_plan(text: str) -> Seen:
+    """Return what ``pack_plan`` has packed. Anything else is an id of which nobody has the plan."""
+    try:
+        record = signing.loads(text, salt=SALT)
+    except signing.BadSignature:
+        return Seen(text, None)
+    return Seen(plan_id(record), record)
 
 
 @dataclass(frozen=True)
@@ -16,6 +42,7 @@ class Foreseen:
     """``total`` and every count are texts already: with "at least" where counting stopped early."""
 
     plan_id: str
+    packed: str
     total: str
     is_one: bool
     removed: Counted
@@ -36,6 +63,7 @@ def foresee(plan: Plan) -> Foreseen:
     least = "at least " if plan.capped else ""
     return Foreseen(
         plan_id=plan.id,
+        packed=pack_plan(plan),
         total=f"{least}{show_number(plan.total)}",
         is_one=plan.total == 1,
         removed=_count(plan.removed, least),

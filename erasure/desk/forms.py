@@ -7,9 +7,11 @@ from django import forms
 from django.contrib.admin.widgets import AdminDateWidget, AdminTextareaWidget
 from django.core.validators import RegexValidator
 from django.utils import timezone
+from django.utils.text import capfirst
 
 from audit.events import Reference
 from erasure.references import read
+from erasure.subjects import managing_kind
 
 CASE_REFERENCE = RegexValidator(
     r"\A[A-Za-z0-9][A-Za-z0-9#/_.-]{0,39}\Z",
@@ -95,10 +97,9 @@ class HoldForm(ReasonForm):
 
 
 class PauseForm(forms.Form):
-    """What is paused, and why: everything, or one organization with whom it manages."""
+    """What is paused, and why: everything, or one subject with whom it manages."""
 
     organization_id = forms.UUIDField(
-        label="Organization",
         required=False,
         help_text="Its id. Leave empty to pause everything.",
         widget=text_input(),
@@ -108,3 +109,7 @@ class PauseForm(forms.Form):
         widget=AdminTextareaWidget,
         help_text="Why erasure must wait; everybody at the desk reads it",
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["organization_id"].label = capfirst(managing_kind() or "subject")

@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.text import capfirst
 
 from audit.actors import Actor
+from erasure.desk.foreseen import Seen
 from erasure.desk.refusals import explain, has_words
 from erasure.desk.shown import speak_ids
 from erasure.desk.staff import AnyAdmin, actor_of, find_id
@@ -28,12 +29,13 @@ logger = logging.getLogger("sexton.staff")
 @dataclass(frozen=True)
 class Order:
     """What one member of staff wants done to one row, now. ``plan_id`` names the plan that their
-    page showed, ``data`` holds what they filled in."""
+    page showed, ``planned`` is its record, ``data`` holds what they filled in."""
 
     actor: Actor
     id: UUID
     now: datetime
     plan_id: str = ""
+    planned: Mapping[str, Any] | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -74,14 +76,14 @@ class StaffAdmin(AnyAdmin):
         rows: Iterable[tuple[UUID, str]],
         act: Act,
         data: Mapping[str, Any] | None = None,
-        plans: Mapping[UUID, str] | None = None,
+        plans: Mapping[UUID, Seen] | None = None,
     ) -> None:
         """Act on each row on its own, and report on each by a message of its own."""
         for pk, name in rows:
             level = messages.ERROR
-            plan_id = (plans or {}).get(pk, "")
+            seen = (plans or {}).get(pk, Seen("", None))
             try:
-                text = act(Order(actor_of(request), pk, timezone.now(), plan_id, data or {}))
+                text = act(Order(actor_of(request), pk, timezone.now(), *seen, data or {}))
                 level = messages.SUCCESS
             except Exception as error:
                 if has_words(type(error)):

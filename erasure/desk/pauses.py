@@ -12,7 +12,7 @@ from erasure.brakes import PLACE, place_pause, release_pause
 from erasure.brakes import RELEASE as MAY_RELEASE
 from erasure.desk.forms import PauseForm, PlainForm
 from erasure.desk.pages import Order, ReadOnlyAdmin
-from erasure.desk.shown import show_number, show_person, show_time
+from erasure.desk.shown import show_manager, show_number, show_person, show_time
 from erasure.desk.staff import actor_of, by_time, date_column
 from erasure.desk.steps import Concern, ConfirmedSteps, Step
 from erasure.desk.views import count_views
@@ -21,7 +21,7 @@ from erasure.models import Pause
 
 def name_scope(organization_id: UUID | None) -> str:
     """Return what a pause stops, as staff read it."""
-    return f"organization {organization_id}" if organization_id else "everything"
+    return show_manager(organization_id) if organization_id else "everything"
 
 
 def _foresee_release(pause: Pause) -> Concern:

@@ -14,7 +14,7 @@ from audit.events import Reference
 from erasure.models import DeletionRequest
 from erasure.people import name_of_users
 from erasure.references import spell
-from erasure.subjects import get_kind, kind_names
+from erasure.subjects import get_kind, kind_names, managing_kind
 from erasure.typeids import read_uuid, spell_id
 from erasure.watching import headway_of
 
@@ -55,6 +55,11 @@ def show_id(kind: str, value: UUID | None) -> str:
 def show_person(value: UUID | None) -> str:
     """Return how staff read the id of a person who acted; a dash for nobody."""
     return show_id(name_of_users(), value) if value else "-"
+
+
+def show_manager(value: UUID) -> str:
+    """Return how staff read the id of a subject that manages others."""
+    return show_id(managing_kind() or "subject", value)
 
 
 def label_subject(kind: str, row: Any) -> str:

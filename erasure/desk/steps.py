@@ -16,7 +16,7 @@ from django.utils import timezone
 from audit.events import Reference
 from erasure.bulk import BULK_LIMIT
 from erasure.closing import Erasure
-from erasure.desk.foreseen import Foreseen, foresee
+from erasure.desk.foreseen import Foreseen, Seen, foresee, unpack_plan
 from erasure.desk.pages import Act, StaffAdmin
 from erasure.desk.proposals import ask_to_propose
 from erasure.desk.shown import show_deletion, tell_rows
@@ -209,11 +209,11 @@ def _most(step: Step) -> int:
     return threshold() if step.is_final else AT_ONCE
 
 
-def read_plans(given: Sequence[str]) -> Mapping[UUID, str]:
+def read_plans(given: Sequence[str]) -> Mapping[UUID, Seen]:
     """Return the plan that the page had shown for each row, from its hidden fields."""
     plans = {}
     for text in given:
-        row, _, plan_id = text.partition(":")
-        if (pk := read_uuid(row)) is not None:
-            plans[pk] = plan_id
+        row, _, packed = text.partition(":")
+        if packed and (pk := read_uuid(row)) is not None:
+            plans[pk] = unpack_plan(packed)
     return plans

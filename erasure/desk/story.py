@@ -15,6 +15,7 @@ from erasure.desk.shown import (
     show_day,
     show_deletion,
     show_id,
+    show_manager,
     show_number,
     show_span,
     show_time,
@@ -84,9 +85,7 @@ def _asked(sources: Sources) -> Iterable[Chapter]:
     if request.cause_id:
         lines.append(f"It came with another decision: {show_deletion(request.cause_id)}.")
     if request.organization_id:
-        lines.append(
-            f"The subject was managed by {show_id('organization', request.organization_id)}."
-        )
+        lines.append(f"The subject was managed by {show_manager(request.organization_id)}.")
     if request.generation > 1:
         lines.append(f"It is deletion number {request.generation} of this subject.")
     yield Chapter(request.requested_at, "The deletion was asked for", tuple(lines), order=0)

@@ -1,5 +1,6 @@
 """What staff do to a deletion from its own page, each thing behind a permission of its own."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -213,3 +214,45 @@ def test_nothing_is_changed_by_hand(client: Client) -> None:
     assert client.post(f"{URL}{row.pk}/change/", {"state": "completed"}).status_code == 403
     assert client.get(f"{URL}{row.pk}/delete/").status_code == 403
     assert client.get(f"{URL}add/").status_code == 403
+
+
+def shown(client: Client, row: DeletionRequest) -> dict[str, str]:
+    """Return the form as the page itself would send it."""
+    page = text_of(client.get(f"{URL}erase/?id={row.pk}"))
+    found = re.search(r'name="plan" value="([^"]+)"', page)
+    assert found
+    return confirmed(row, plan=found[1])
+
+
+def test_a_key_more_than_the_page_showed_does_not_stop_an_erasure(client: Client) -> None:
+    sign_in(client, LOOK, ERASE)
+    with charlie_untouched():
+        alice = UserFactory()
+        give_key(alice)
+        row = request_of(delete_softly(alice))
+        form = shown(client, row)
+        give_key(alice)
+        answer = client.post(f"{URL}erase/", form, follow=True)
+    assert "erased for ever" in said(answer)[0]
+    assert not User.objects.filter(pk=alice.pk).exists()
+
+
+def test_what_the_page_did_not_show_at_all_does(client: Client) -> None:
+    sign_in(client, LOOK, ERASE)
+    alice = UserFactory()
+    row = request_of(delete_softly(alice))
+    form = shown(client, row)
+    MembershipFactory(user=alice)
+    [told] = said(client.post(f"{URL}erase/", form, follow=True))
+    assert "organizations.Membership: 1 rows to be removed, none was planned" in told
+    assert User.objects.filter(pk=alice.pk).exists()
+
+
+def test_the_plan_of_another_page_or_a_forged_one_is_refused(client: Client) -> None:
+    sign_in(client, LOOK, ERASE)
+    alice, bob = (request_of(delete_softly()) for _ in range(2))
+    others = shown(client, bob)["plan"].partition(":")[2]
+    for plan in (f"{alice.pk}:{others}", f"{alice.pk}:{others[:-1]}", f"{alice.pk}:plan_0"):
+        [told] = said(client.post(f"{URL}erase/", confirmed(alice, plan=plan), follow=True))
+        assert "The plan that was named is not what would happen now" in told
+    assert User.objects.filter(pk=alice.subject_id).exists()

@@ -17,6 +17,7 @@ from erasure.brakes import (
 )
 from erasure.exceptions import Paused, RightMissing
 from erasure.models import Pause
+from erasure.subjects import _kinds, get_kind, managing_kind, register
 from tests.erasure.leaving import NOW, SYSTEM, about, due_organization, due_person, person
 from tests.factories import ManagedUserFactory, OrganizationFactory, UserFactory
 
@@ -85,3 +86,28 @@ def test_the_right_to_pull_the_brake_is_checked_by_the_service_itself() -> None:
     with pytest.raises(RightMissing, match="change_pause"):
         release_pause(actor=actor, pause_id=pause, now=NOW)
     assert Pause.objects.standing().count() == 1
+
+
+def test_a_pause_is_recorded_under_the_kind_that_it_is_about() -> None:
+    organization, user = OrganizationFactory(), person()
+    for row in (organization, user):
+        place_pause(actor=SYSTEM, reason="x", now=NOW, organization_id=row.pk)
+        event = AuditEvent.objects.latest("id")
+        assert (event.subject_kind, event.subject_id) == (about(row).kind, row.pk)
+    place_pause(actor=SYSTEM, reason="x", now=NOW, organization_id=uuid4())
+    assert AuditEvent.objects.latest("id").subject_kind == "organization"
+
+
+@pytest.mark.usefixtures("declarations")
+def test_no_kind_is_known_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project calls what manages others as it likes, or has nothing of the kind."""
+    kind = get_kind("organization")
+    _kinds.pop("organization")
+    assert managing_kind() == ""
+    place_pause(actor=SYSTEM, reason="x", now=NOW, organization_id=uuid4())
+    assert AuditEvent.objects.latest("id").subject_kind == "subject"
+    monkeypatch.setattr(kind, "name", "team", raising=False)
+    register(kind)
+    team = OrganizationFactory()
+    place_pause(actor=SYSTEM, reason="x", now=NOW, organization_id=team.pk)
+    assert AuditEvent.objects.latest("id").subject_kind == managing_kind() == "team"

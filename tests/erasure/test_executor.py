@@ -9,7 +9,7 @@ from accounts.models import Session, User
 from accounts.services import erase_managed_user, erase_own_account
 from audit.actors import Actor
 from audit.models import AuditEvent, EventDetail
-from erasure import alone, draining, executor, locking, pacing, sets, working
+from erasure import alone, draining, executor, locking, pacing, sets, signing, working
 from erasure.brakes import place_pause
 from erasure.closing import Erasure
 from erasure.draining import Drain
@@ -28,6 +28,7 @@ from erasure.holds import place_hold
 from erasure.models import DeletionRequest, LegalHold
 from erasure.planner import make_plan
 from erasure.purging import purge_due
+from erasure.receipts import receipt_of, verify
 from organizations.models import ManagedUser, Organization
 from organizations.services import delete_organization
 from tests.bystanders import charlie_untouched, read_rows
@@ -45,6 +46,7 @@ from tests.erasure.test_deleting import organization_with
 from tests.factories import (
     ManagedUserFactory,
     MembershipFactory,
+    SessionFactory,
     UserFactory,
     give_key,
 )
@@ -125,6 +127,27 @@ def test_a_plan_that_is_named_must_be_that_of_now() -> None:
     assert refused.value.drift
     assert read_rows() == before
     assert erase(user, plan_id=make_plan(about(user)).id).counts["apikeys.ApiKey"] == 2
+
+
+def test_a_plan_whose_record_is_at_hand_may_differ_in_nothing_material() -> None:
+    user, other = person(), person()
+    plan = make_plan(about(user))
+    given = {"plan_id": plan.id, "planned": plan.as_record()}
+    give_key(user)
+    for _ in range(10):
+        MembershipFactory(user=user)
+    with pytest.raises(PlanDrifted) as refused:
+        erase(user, **given)
+    assert refused.value.drift == [
+        "organizations.Membership: 10 rows to be removed, none was planned"
+    ]
+    user.memberships.all().delete()
+    with pytest.raises(PlanDrifted):
+        erase(user, plan_id=plan.id, planned={**plan.as_record(), "removed": {"accounts.User": 9}})
+    with pytest.raises(PlanDrifted):
+        erase(other, **given)
+    assert erase(user, **given).counts["apikeys.ApiKey"] == 2
+    assert not gone(other)
 
 
 def test_a_plan_that_was_written_down_may_differ_in_nothing_material() -> None:
@@ -320,3 +343,22 @@ def test_the_statements_of_a_set_do_not_depend_on_its_size() -> None:
         # SQLite closes requests and writes events row by row, within one call each.
         counts.append(len([it for it in captured if "SAVEPOINT" not in it["sql"]]))
     assert counts[0] == counts[1] or connection.vendor == "sqlite"
+
+
+@pytest.mark.usefixtures("_small")
+def test_what_the_soft_delete_of_a_large_one_takes_is_counted_with_it() -> None:
+    """Sessions end with the access, moments before the rest goes: the receipt counts them."""
+    with charlie_untouched():
+        organization = organization_with(3)
+        users = [row.user for row in ManagedUser.objects.filter(organization=organization)]
+        for user in users:
+            SessionFactory(user=user)
+        large = large_person()
+        sessions = {user.pk: Session.objects.filter(user=user).count() for user in (*users, large)}
+        erase(organization)
+        erase(large)
+    for user in (*users, large):
+        assert gone(user)
+        assert request_of(user).counts["accounts.Session"] == sessions[user.pk] >= 1
+        receipt = verify(receipt_of(request_of(user)), signing.key_set()["keys"])
+        assert receipt["removed"] == request_of(user).counts

@@ -10,7 +10,7 @@ from accounts.models import Session, User
 from apikeys.models import ApiKey
 from audit.actors import Actor
 from audit.events import Reference
-from erasure.subjects import get_kind, lock_subject
+from erasure.subjects import REMOVED, get_kind, lock_subject
 from organizations.exceptions import SlugTaken
 from organizations.models import Organization
 from tests.bystanders import charlie_untouched
@@ -40,7 +40,7 @@ def test_a_user_is_suspended_and_resumed_as_it_was() -> None:
         SessionFactory(user=alice)
         give_key(alice)
         before = USERS.suspend(lock_subject(Reference("user", alice.pk)), actor=SYSTEM, now=NOW)
-        assert before == {"is_active": False}
+        assert before == {"is_active": False, REMOVED: {"accounts.Session": 1}}
         gone = read(alice)
         assert (gone.is_deleted, gone.is_active, gone.deleted_at) == (True, False, NOW)
         assert USERS.is_suspended(gone)
