@@ -9,7 +9,6 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
 
-import accounts.refusals  # noqa: F401 - registers its words
 from accounts.forms import NewUserForm, UserForm
 from accounts.models import DeletedUser, User, UserGroup
 from accounts.services import set_active

@@ -1,7 +1,7 @@
 """How refusals of this room read for staff."""
 
 from accounts.exceptions import NameTaken, Oneself, SomebodyElse
-from erasure.desk.refusals import put_into_words
+from erasure.refusals import put_into_words
 
 put_into_words(
     {

@@ -12,7 +12,6 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
 
-import apikeys.refusals  # noqa: F401 - registers its words
 from accounts.models import User
 from accounts.steps import label_user
 from apikeys import scopes

@@ -7,8 +7,8 @@ from apikeys.exceptions import (
     OwnerArchived,
     ScopesNotGrantable,
 )
-from erasure.desk.refusals import put_into_words
 from erasure.desk.shown import spell_kind
+from erasure.refusals import put_into_words
 
 KEY = "key"
 

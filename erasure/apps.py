@@ -13,7 +13,7 @@ class ErasureConfig(AppConfig):
     def ready(self) -> None:
         for name in ("contrib", "records", "retention"):
             import_module(f"erasure.{name}")
-        autodiscover_modules("policies", "chores")
+        autodiscover_modules("policies", "chores", "refusals")
         from erasure.catalogue import check_catalogue
         from erasure.checks import check_policies
         from erasure.gate import mark_new_database

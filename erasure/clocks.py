@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 
-from erasure import retention, taskrows, totals
+from erasure import ended, retention, taskrows, totals
 from erasure.bulk import carry_on
 from erasure.chores import all_chores, all_errands
 from erasure.engines import is_behind, wake
@@ -140,7 +140,10 @@ def warn_subjects(now: datetime, execute: bool) -> Facts:
 
 
 def enforce_retention(now: datetime, execute: bool) -> Facts:
-    return retention.enforce(now=now, execute=execute)
+    done = retention.enforce(now=now, execute=execute)
+    for label, rows in ended.forget_ended(now=now, execute=execute).items():
+        done[label] = done.get(label, 0) + rows
+    return done
 
 
 def do_chores(now: datetime, execute: bool) -> Facts:

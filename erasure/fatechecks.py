@@ -18,6 +18,10 @@ def check_reasons(model: Model, policy: Policy, world: World) -> Faults:
             yield fault(
                 5, model, f"{name}: {type(fate).__name__} gives no reason", "Write it down.", name
             )
+        if isinstance(fate, Keep) and fate.since and not _is_moment(model, fate.since):
+            yield fault(
+                16, model, f"{name}: {fate.since} is no time of the row", "Name a time.", name
+            )
         if isinstance(fate, Keep) and not fate.basis.strip():
             yield fault(5, model, f"{name}: kept without a legal basis", "Name the article.", name)
         if isinstance(fate, Keep) and fate.retention is None and model not in world.owned:
@@ -122,3 +126,7 @@ def _why_not(field: Any, value: Any) -> str:
 def _overwritten(policy: Policy) -> set[str]:
     fates = [fate for _, fate in fates_of(policy) if isinstance(fate, Anonymise)]
     return {column for fate in fates for column in fate.values}
+
+
+def _is_moment(model: Model, name: str) -> bool:
+    return has_field(model, name) and isinstance(model._meta.get_field(name), models.DateTimeField)

@@ -109,7 +109,7 @@ def _rule(kind: str, root: Model, way: Way, fate: Fate) -> Rule:
         outcome=OUTCOMES[type(fate)],
         because="" if isinstance(fate, Delete) else fate.because,
         basis=kept.basis if kept else "",
-        retention=tell_retention(kept.retention) if kept else "",
+        retention=tell_retention(kept.retention, kept.since) if kept else "",
         overwritten=tuple(sorted(fate.values)) if isinstance(fate, Anonymise) else (),
     )
 
@@ -126,11 +126,12 @@ def _through(root: Model, way: Way) -> str:
     return f"{loose.field}{named}{target}"
 
 
-def tell_retention(retention: timedelta | None) -> str:
-    """Return in words how long rows are kept after an erasure."""
+def tell_retention(retention: timedelta | None, since: str = "") -> str:
+    """Return in words how long rows are kept, after an erasure or since their own end."""
     if retention is None:
         return "for good: it identifies nobody any more"
     years, days = divmod(retention.days, 365)
+    from_then = f" from {since} on" if since else ""
     if years and not days:
-        return "for 1 year" if years == 1 else f"for {years} years"
-    return f"for {retention.days} days"
+        return f"for {years} year{'' if years == 1 else 's'}{from_then}"
+    return f"for {retention.days} days{from_then}"

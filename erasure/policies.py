@@ -52,12 +52,14 @@ class Keep:
     """The row stays as it is, link included.
 
     ``basis`` is the legal basis, such as ``Art. 17(3)(b) GDPR``. ``retention`` is how long after
-    the erasure; None when the row identifies nobody any more.
+    the erasure; None when the row identifies nobody any more. With ``since`` it counts from that
+    field of the row instead: for rows that end by themselves, whoever is erased or not.
     """
 
     because: str
     basis: str
     retention: timedelta | None
+    since: str = ""
 
 
 Fate = Delete | Detach | Anonymise | Keep

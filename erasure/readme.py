@@ -102,9 +102,13 @@ def _keep(fates: Sequence[Fate]) -> Iterator[str]:
             yield f"The erasure clears the reference to you: {fate.because}"
         elif isinstance(fate, Keep):
             yield (
-                f"Kept {_how_long(fate.retention)} after the erasure. {fate.because} "
+                f"Kept {_how_long(fate.retention)} after {_start(fate)}. {fate.because} "
                 f"Legal basis: {fate.basis}."
             )
+
+
+def _start(fate: Keep) -> str:
+    return f"what {fate.since} says" if fate.since else "the erasure"
 
 
 def _how_long(retention: timedelta | None) -> str:

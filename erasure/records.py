@@ -20,8 +20,16 @@ RECORD = replace(
     ACCOUNTABILITY, retention=getattr(settings, "ERASURE_RECORDS_KEPT", timedelta(days=3 * 365))
 )
 """Of rows that are about the subject itself, as against those that only name who acted."""
+DECIDED = "Shows who decided, when and why."
+"""Of decisions of staff, which are forgotten some time after they have ended."""
 ERASED = "Erased with its subject."
 FREE_TEXT = "Staff wrote it in their own words, and may have named somebody."
+
+
+def _until(end: str) -> Keep:
+    """Return the fate of what is forgotten some time after its end, which a field tells."""
+    return replace(RECORD, because=DECIDED, since=end)
+
 
 policy(
     "audit.AuditEvent",
@@ -90,8 +98,8 @@ policy(
             kind_field="subject_kind",
             fate=Anonymise({"reason": ERASED}, FREE_TEXT),
         ),
-        Loose("placed_by_id", kind="*", fate=ACCOUNTABILITY),
-        Loose("released_by_id", kind="*", fate=ACCOUNTABILITY),
+        Loose("placed_by_id", kind="*", fate=_until("released_at")),
+        Loose("released_by_id", kind="*", fate=_until("released_at")),
     ],
     personal=["reason"],
     opaque=["id", "placed_at", "review_at", "released_at"],
@@ -100,8 +108,8 @@ policy(
     "erasure.Pause",
     loose=[
         Loose("organization_id", kind="*", fate=Anonymise({"reason": ERASED}, FREE_TEXT)),
-        Loose("placed_by_id", kind="*", fate=ACCOUNTABILITY),
-        Loose("released_by_id", kind="*", fate=ACCOUNTABILITY),
+        Loose("placed_by_id", kind="*", fate=_until("released_at")),
+        Loose("released_by_id", kind="*", fate=_until("released_at")),
     ],
     personal=["reason"],
     opaque=["id", "placed_at", "released_at"],
@@ -109,9 +117,9 @@ policy(
 policy(
     "erasure.BulkErasure",
     loose=[
-        Loose("subjects", kind="*", fate=ACCOUNTABILITY, quoted=True),
-        Loose("proposed_by_id", kind="*", fate=ACCOUNTABILITY),
-        Loose("decided_by_id", kind="*", fate=ACCOUNTABILITY),
+        Loose("subjects", kind="*", fate=_until("decided_at"), quoted=True),
+        Loose("proposed_by_id", kind="*", fate=_until("decided_at")),
+        Loose("decided_by_id", kind="*", fate=_until("decided_at")),
     ],
     opaque=["id", "state", "reference", "size", "proposed_at", "decided_at"],
 )

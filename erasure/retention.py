@@ -90,7 +90,7 @@ def find_unenforceable() -> list[str]:
         f"{policy.label}.{loose.field}"
         for policy in all_policies()
         for loose in policy.loose
-        if _retention(loose.fate) is not None and not _is_by_key(loose)
+        if _retention(loose.fate) is not None and not _is_by_key(loose) and not _ends(loose.fate)
     ]
 
 
@@ -226,10 +226,11 @@ def _rules_of(policy: Policy) -> Iterator[Rule]:
     kinds = {get_kind(name).model: name for name in kind_names()}
     for name, fate in policy.links.items():
         kind = kinds.get(policy.model._meta.get_field(name).related_model)  # type: ignore[arg-type]
-        if kind and (kept := _retention(fate)) is not None:
+        if kind and (kept := _retention(fate)) is not None and not _ends(fate):
             yield Rule(policy, name, kind, "", kept)
     for loose in policy.loose:
-        if _is_by_key(loose) and (kept := _retention(loose.fate)) is not None:
+        kept = None if _ends(loose.fate) else _retention(loose.fate)
+        if _is_by_key(loose) and kept is not None:
             yield Rule(policy, loose.field, loose.kind, loose.kind_field, kept)
 
 
@@ -240,6 +241,11 @@ def _is_by_key(loose: Loose) -> bool:
 
 def _retention(fate: Any) -> timedelta | None:
     return fate.retention if isinstance(fate, Keep) else None
+
+
+def _ends(fate: Any) -> bool:
+    """Whether the row's own end starts the time, and no erasure: ``erasure.ended`` sees to it."""
+    return isinstance(fate, Keep) and bool(fate.since)
 
 
 def _get_mark(rule: Rule) -> Mark | None:

@@ -1,7 +1,7 @@
 """How refusals and facts of this room read for staff."""
 
-from erasure.desk.refusals import put_into_words
 from erasure.desk.shown import spell_fact
+from erasure.refusals import put_into_words
 from organizations.exceptions import (
     NotOrganizationOwner,
     SettlementRefused,

@@ -28,12 +28,13 @@ from erasure.bulk import (
 from erasure.desk.forms import ProposalForm
 from erasure.desk.pages import ReadOnlyAdmin
 from erasure.desk.proposals import add_up, ask_to_propose, name_subjects, read_subjects
-from erasure.desk.refusals import explain, put_into_words
+from erasure.desk.refusals import explain
 from erasure.desk.shown import show_id, show_person
 from erasure.desk.staff import actor_of, by_time, date_column
 from erasure.engines import wake
 from erasure.exceptions import PlanDrifted, RightMissing
 from erasure.models import BulkErasure
+from erasure.refusals import put_into_words
 from erasure.rights import require_staff
 from erasure.tasks import hand_over
 

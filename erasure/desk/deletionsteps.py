@@ -9,12 +9,12 @@ from erasure import holds
 from erasure.deleting import restore
 from erasure.desk.forms import CaseForm, FinalForm, PlainForm, ReasonForm
 from erasure.desk.pages import Order
-from erasure.desk.refusals import put_into_words
 from erasure.desk.shown import show_day, show_id, show_time, tell_next, tell_requester
 from erasure.desk.steps import Concern, Step, concern_of, tell_erased
 from erasure.executor import erase_soon
 from erasure.holds import place_hold, release_hold
 from erasure.models import DeletionRequest, LegalHold
+from erasure.refusals import put_into_words
 from erasure.retrying import NotFailed, retry_failed
 from erasure.rights import right_to_erase, right_to_restore
 from erasure.subjects import SubjectKind, get_kind

@@ -19,9 +19,10 @@ from django.utils.text import capfirst
 
 from audit.actors import Actor
 from erasure.desk.foreseen import Seen
-from erasure.desk.refusals import explain, has_words
+from erasure.desk.refusals import explain
 from erasure.desk.shown import speak_ids
 from erasure.desk.staff import AnyAdmin, actor_of, find_id
+from erasure.refusals import has_words
 
 logger = logging.getLogger("sexton.staff")
 

@@ -6,47 +6,42 @@ wrong usage, or no such subject.
 
 import json as jsonlib
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Any, Never
+from typing import Any, ClassVar, Never
 
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
+from django.utils.text import capfirst
 
 from audit.actors import Actor
 from audit.events import Reference
 from erasure import gate
-from erasure.exceptions import (
-    Blocked,
-    DeletionInProgress,
-    GraceExpired,
-    LedgerUnavailable,
-    NotRestorable,
-    OwnersGone,
-    Paused,
-    PlanDrifted,
-    SubjectNotFound,
-    TakenAlong,
-    UnderLegalHold,
-)
+from erasure.exceptions import Blocked, PlanDrifted, UnderLegalHold
 from erasure.planner import Plan
 from erasure.references import read, spell
+from erasure.refusals import has_words, tell_refusal
 from erasure.subjects import SubjectKind, get_kind, kind_names
 
 REFUSED = 1
 MISUSED = 2
 
 
-class ErasureCommand(BaseCommand):
-    """A command that shows what it would do, and does it with ``--execute``.
+class GatedCommand(BaseCommand):
+    """A command that does nothing on a database that is older than its ledger: there it would
+    show, or let in, the erased."""
 
-    On a database that is older than its ledger it does neither: there it would show the erased.
-    """
+    behind: ClassVar[int] = REFUSED
+    """The exit code that says so."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         if reason := gate.look():
-            raise CommandError(reason, returncode=REFUSED)
+            raise CommandError(reason, returncode=self.behind)
         return super().execute(*args, **options)
+
+
+class ErasureCommand(GatedCommand):
+    """A command that shows what it would do, and does it with ``--execute``."""
 
     @property
     def actor(self) -> Actor:
@@ -144,39 +139,9 @@ def describe_refusal(error: Exception) -> dict[str, str]:
 
 def explain(error: Exception) -> str:
     """Return why something was refused, in plain words."""
-    if words := EXPLANATIONS.get(type(error)):
-        return words(error)
-    if organizations := getattr(error, "organizations", None):
-        names = ", ".join(f"{it.name} ({it.id})" for it in organizations)
-        return f"It would leave without an owner: {names}."
-    if field := getattr(error, "field", None):
-        return f"Somebody else bears its {field} by now."
-    return f"It was refused: {type(error).__name__}."
-
-
-EXPLANATIONS: Mapping[type[Exception], Callable[[Any], str]] = {
-    Blocked: lambda error: (
-        "First must be settled: " + "; ".join(it.text.rstrip(".") for it in error.blockers) + "."
-    ),
-    PlanDrifted: lambda error: (
-        "It is no longer what the plan says: "
-        + "; ".join(it.rstrip(".") for it in error.drift)
-        + "."
-    ),
-    UnderLegalHold: lambda _: "A legal hold forbids it. Release the hold first.",
-    DeletionInProgress: lambda _: "Another deletion of it is running. Try again in a moment.",
-    Paused: lambda error: f"Erasure is paused: {error.reason}",
-    LedgerUnavailable: lambda error: f"The ledger cannot be written: {error.reason}",
-    SubjectNotFound: lambda error: f"There is no such {error.kind} any more.",
-    GraceExpired: lambda error: (
-        f"The time to restore it ended on {error.due_at:%Y-%m-%d %H:%M %Z}."
-    ),
-    NotRestorable: lambda _: "There is no scheduled deletion to undo.",
-    OwnersGone: lambda _: "None of its owners is left. Restore or let in one of them first.",
-    TakenAlong: lambda error: (
-        f"It was deleted along with {error.taker.kind} {spell(error.taker)}. Restore that."
-    ),
-}
+    if not has_words(type(error)):
+        return f"It was refused: {type(error).__name__}."
+    return f"{capfirst(tell_refusal(error))}."
 
 
 def parse_day(text: str) -> date:

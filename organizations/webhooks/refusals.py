@@ -1,7 +1,7 @@
 """How refusals and ids of this room read for staff."""
 
-from erasure.desk.refusals import put_into_words
 from erasure.desk.shown import spell_kind
+from erasure.refusals import put_into_words
 from organizations.webhooks.exceptions import (
     AlreadyPending,
     EndpointDisabled,

@@ -142,7 +142,7 @@ def test_what_has_grown_since_the_page_was_shown_is_refused(client: Client) -> N
     data = confirmed(row)
     give_key(alice)
     answer = client.post(f"{URL}erase/", data, follow=True)
-    assert "more or other data is there than the page showed" in said(answer)[0]
+    assert "it is no longer what the plan says. Look again" in said(answer)[0]
     assert User.objects.filter(pk=alice.pk).exists()
     row.refresh_from_db()
     assert row.state == "scheduled"

@@ -5,7 +5,8 @@ from django.test import Client
 from accounts.exceptions import NameTaken
 from accounts.models import UserGroup
 from apikeys.exceptions import ApiKeyError
-from erasure.desk import refusals
+from erasure import refusals
+from erasure.desk.refusals import explain
 from erasure.exceptions import DeletionError, RestoreError
 from tests.admin.desk import delete_softly, sign_in, sign_in_superuser, text_of
 from tests.factories import UserFactory
@@ -89,7 +90,7 @@ def test_every_refusal_has_words() -> None:
     named = {child for family in families for child in family.__subclasses__()}
     missing = {error.__name__ for error in named if not refusals.has_words(error)}
     assert not missing, f"Tell staff what these mean, by put_into_words: {missing}"
-    assert refusals.explain(NameTaken(UserFactory().pk, "username")) == (
+    assert explain(NameTaken(UserFactory().pk, "username")) == (
         "nothing was done: somebody else bears its username."
     )
-    assert refusals.explain(KeyError("x")) == "nothing was done: KeyError."
+    assert explain(KeyError("x")) == "nothing was done: KeyError."

@@ -10,7 +10,7 @@ from django.utils import timezone
 from audit.actors import Actor
 from audit.events import Reference
 from audit.models import AuditEvent
-from erasure.desk import refusals
+from erasure import refusals
 from erasure.executor import erase_now
 from organizations.webhooks.exceptions import WebhookError
 from organizations.webhooks.models import Delivery, Endpoint

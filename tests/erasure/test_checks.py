@@ -339,3 +339,10 @@ def test_an_index_on_a_table_of_another_package_is_made_by_migrate() -> None:
     assert warning.id == "erasure.W021"
     make_missing_indexes("default")
     assert check_catalogue(None, databases=["default"]) == []
+
+
+@pytest.mark.parametrize("since", ["text", "nowhere"])
+def test_a_retention_that_counts_from_no_time_fails(since: str) -> None:
+    sketch = Sketch()
+    fate = Keep("It says so.", "Art. 5(2) GDPR", timedelta(days=9), since=since)
+    assert "E016" in sketch.faults(links={"owner": fate}, personal=["text"])

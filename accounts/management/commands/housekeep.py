@@ -4,17 +4,17 @@ import json as jsonlib
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from accounts.chores import ANSWERS, SESSIONS
+from erasure.management.shell import GatedCommand
 
 
-class Command(BaseCommand):
+class Command(GatedCommand):
     help = (
         "Removes expired sessions, and answers kept under an Idempotency-Key for more than a day, "
-        "as every sweep does. "
-        "Without --execute it only counts them."
+        "as every sweep does. Without --execute it only counts them. Exit codes: 0 done; 1 the "
+        "database is older than its ledger, nothing was done; 2 wrong usage."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

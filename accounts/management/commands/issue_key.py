@@ -5,7 +5,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from accounts.models import User
@@ -16,10 +16,11 @@ from audit.actors import Actor
 from audit.events import Reference
 from contracts import ids
 from erasure.exceptions import ActorGone
+from erasure.management.shell import GatedCommand
 from organizations.models import Organization
 
 
-class Command(BaseCommand):
+class Command(GatedCommand):
     help = (
         "Issues an API key to a user or an organization and prints its secret, once, on standard "
         "output. Whoever may run this may act as anybody: guard the shell accordingly."

@@ -17,6 +17,7 @@ CHANNEL = "pause_erasures"
 
 
 class Command(BaseCommand):
+    # A brake works always: also, and above all, on a database that is older than its ledger.
     help = (
         "Pauses every erasure that happens by itself, or those of one organization, until the "
         "pause is released; lists what is paused. Exit codes: 0 done, 1 there was nothing to do, "

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from audit.actors import Actor
+from erasure import gate
 from erasure.brakes import standing_pause
 from erasure.closing import Erasure
 from erasure.executor import preview
@@ -98,7 +99,9 @@ class Command(BaseCommand):
         before: datetime | None,
         only: str | None,
     ) -> PurgeReport:
-        report = PurgeReport()
+        report = PurgeReport(stopped=gate.look())
+        if report.stopped:
+            return report
         if (pause := standing_pause()) is not None:
             report.stopped = f"paused: {pause.reason}"
         due = find_due(now, before, only)

@@ -11,27 +11,32 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from audit.actors import Actor
 from erasure import receipts
 from erasure.links import read_deletion, spell_deletion
 from erasure.management.progress import show_progress
+from erasure.management.shell import GatedCommand
 from erasure.models import DeletionRequest
 from erasure.needles import TooShort
 from erasure.residue import Findings, Hit, search
 from erasure.signing import InvalidReceipt
 from erasure.verifying import record_search
 
+BEHIND = 3
 
-class Command(BaseCommand):
+
+class Command(GatedCommand):
+    behind = BEHIND
     help = (
         "Searches every column of every table, stored files, caches, mail and sessions for "
         "identifiers: e-mail addresses, names, ids. Finds them as they are, in another case, "
         "URL-encoded, in base64, JSON and HTML. Says where each one lies and never prints it. "
         "With --deletion the receipt of that deletion states the result. "
-        "Exit codes: 0 nothing found, 1 something found, 2 wrong usage."
+        "Exit codes: 0 nothing found, 1 something found, 2 wrong usage, 3 the database is older "
+        "than its ledger, and nothing was searched."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
