@@ -1,6 +1,6 @@
 """How many rows an erasure would remove, detach, anonymise and keep, in one query."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -17,7 +17,8 @@ from erasure.policies import Keep
 
 @dataclass
 class Counted:
-    """Rows by model label, without those that are none. ``kept`` has None where nobody counted."""
+    """Rows by model label, without those that are none. ``kept`` has None where nobody counted,
+    though the table is not empty."""
 
     removed: dict[str, int] = field(default_factory=dict)
     detached: dict[str, int] = field(default_factory=dict)
@@ -35,10 +36,13 @@ class _Part:
     subjects: Subjects
 
 
-def count_rows(family: Mapping[str, Sequence[UUID]], *, cap: int | None = None) -> Counted:
+def count_rows(
+    family: Mapping[str, Sequence[UUID]], *, cap: int | None = None, probes: bool = False
+) -> Counted:
     """Count what belongs to the subjects of ``family``, which maps kinds to ids, together.
 
     A row that belongs to several of them is counted once. With ``cap`` no count goes beyond it.
+    With ``probes`` it is found out whether the tables of kept rows that are not counted are empty.
     """
     ctes: list[tuple[Sql, Subjects]] = []
     parts: dict[tuple[str, Any], list[_Part]] = {}
@@ -54,7 +58,10 @@ def count_rows(family: Mapping[str, Sequence[UUID]], *, cap: int | None = None) 
             key = (step.label, step.fate if step.outcome == "kept" else step.outcome)
             parts.setdefault(key, []).append(_Part(step, query, subjects))
     groups = sorted(parts.values(), key=lambda group: group[0].step.rank)
-    return _sort(_count(ctes, groups, cap), groups, uncounted, cap)
+    tables = sorted({step.model._meta.db_table for step in uncounted}) if probes else []
+    counts = _count(ctes, groups, cap, tables)
+    empty = {table for table, some in zip(tables, counts[len(groups) :], strict=True) if not some}
+    return _sort(counts[: len(groups)], groups, uncounted, empty, cap)
 
 
 class _Composed(NamedTuple):
@@ -83,8 +90,12 @@ def _keys(closure: Closure, composer: Composer, step: Step, cap: int | None) -> 
 
 
 def _count(
-    ctes: Sequence[tuple[Sql, Subjects]], groups: Sequence[Sequence[_Part]], cap: int | None
+    ctes: Sequence[tuple[Sql, Subjects]],
+    groups: Sequence[Sequence[_Part]],
+    cap: int | None,
+    tables: Sequence[str],
 ) -> list[int]:
+    """Return the rows of each group, and of each table whether there is a row at all."""
     columns: list[str] = []
     params: list[Any] = []
 
@@ -104,6 +115,7 @@ def _count(
         columns.append(f"(SELECT COUNT(*) FROM ({queries}) AS counted)")
         for part in group:
             fill(part.query.params, part.subjects)
+    columns += [f"EXISTS (SELECT 1 FROM {connection.ops.quote_name(table)})" for table in tables]
     named = ", ".join(cte.text for cte, _ in ctes)
     start = f"WITH RECURSIVE {named} " if named else ""
     with connection.cursor() as cursor:
@@ -115,6 +127,7 @@ def _sort(
     counts: Sequence[int],
     groups: Sequence[Sequence[_Part]],
     uncounted: Sequence[Step],
+    empty: Collection[str],
     cap: int | None,
 ) -> Counted:
     found = Counted()
@@ -132,7 +145,8 @@ def _sort(
     for step in uncounted:
         if isinstance(step.fate, Keep) and (step.label, step.fate) not in known:
             known.add((step.label, step.fate))
-            found.kept.append((step.label, step.fate, None))
+            none = step.model._meta.db_table in empty
+            found.kept.append((step.label, step.fate, 0 if none else None))
     found.kept.sort(key=lambda one: (one[0], one[1].because))
     return found
 

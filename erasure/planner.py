@@ -25,7 +25,8 @@ NOTICEABLE_ROWS, NOTICEABLE_SHARE = 10, 0.1
 
 @dataclass(frozen=True)
 class KeptRows:
-    """Rows that stay as they are. ``rows`` is None where counting them would read a whole table."""
+    """Rows that stay as they are. ``rows`` is None where counting them would read a whole table:
+    there may be some, for the table is not empty."""
 
     label: str
     rows: int | None
@@ -66,6 +67,11 @@ class Plan:
         return sum(self.removed.values())
 
     @property
+    def stays(self) -> list[KeptRows]:
+        """What is kept and exists, or may exist, for whoever is shown the plan."""
+        return [one for one in self.kept if one.rows != 0]
+
+    @property
     def held(self) -> bool:
         return bool(self.holds)
 
@@ -96,7 +102,7 @@ class Plan:
             "removed": self.removed,
             "detached": self.detached,
             "anonymised": self.anonymised,
-            "kept": [vars(one) for one in self.kept],
+            "kept": [vars(one) for one in self.stays],
             "capped": self.capped,
             "blockers": [
                 {"code": one.code, "text": one.text, "facts": dict(one.facts)}
@@ -138,7 +144,7 @@ def make_plan(subject: Reference, *, cap: int | None = None) -> Plan:
     family: dict[str, list[UUID]] = {subject.kind: [subject.id]}
     for one in companions:
         family.setdefault(one.kind, []).append(one.id)
-    counted = count_rows(family, cap=cap)
+    counted = count_rows(family, cap=cap, probes=True)
     return Plan(
         subject=subject,
         removed=counted.removed,

@@ -174,7 +174,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
                 "basis": it.basis,
                 "retention_days": it.retention_days,
             }
-            for it in plan.kept
+            for it in plan.stays
         ],
         "blockers": describe_blockers(plan.blockers),
         "holds": [

@@ -69,7 +69,7 @@ def foresee(plan: Plan) -> Foreseen:
         removed=_count(plan.removed, least),
         detached=_count(plan.detached, least),
         anonymised=_count(plan.anonymised, least),
-        kept=group_kept((_name_kept(rows), tell_grounds(rows)) for rows in plan.kept),
+        kept=group_kept((_name_kept(rows), tell_grounds(rows)) for rows in plan.stays),
         against=[blocker.text for blocker in plan.blockers],
         holds=[
             f"{hold.reason} (since {show_time(hold.placed_at)}"
@@ -107,7 +107,7 @@ def _unnamed(plan: Plan) -> list[Any]:
 
 def _name_kept(rows: KeptRows) -> str:
     name = name_model(rows.label, rows.rows if rows.rows is not None else 2)
-    return name if rows.rows is None else f"{show_number(rows.rows)} {name}"
+    return f"{name}, if any" if rows.rows is None else f"{show_number(rows.rows)} {name}"
 
 
 def _count(counts: Any, least: str) -> Counted:

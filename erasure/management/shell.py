@@ -177,10 +177,10 @@ def _sections(plan: Plan) -> list[tuple[str, Mapping[str, int]]]:
 
 
 def _remarks(plan: Plan) -> Iterable[str]:
-    for kept in plan.kept:
+    for kept in plan.stays:
         days = f", for {kept.retention_days} days" if kept.retention_days is not None else ""
-        rows = "some" if kept.rows is None else kept.rows
-        yield f"kept: {rows} {kept.label}{days}: {kept.because} ({kept.basis})"
+        rows = f"{kept.label}, if any" if kept.rows is None else f"{kept.rows} {kept.label}"
+        yield f"kept: {rows}{days}: {kept.because} ({kept.basis})"
     for other in plan.companions:
         yield f"goes along: {other.kind} {spell(other)}"
     for affected in plan.affected:

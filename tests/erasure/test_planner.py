@@ -9,15 +9,18 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from accounts.models import User
 from audit.events import Reference
 from audit.models import AuditEvent, EventDetail
 from erasure.closure import closure_of
+from erasure.desk.foreseen import foresee
 from erasure.exceptions import SubjectNotFound
-from erasure.models import LegalHold
+from erasure.models import BulkErasure, LegalHold
 from erasure.planner import Plan, has_drifted, make_plan
 from tests.bystanders import charlie_untouched, create_charlie, read_rows
+from tests.commands.shell import run
 from tests.factories import (
     InvitationFactory,
     ManagedUserFactory,
@@ -149,7 +152,27 @@ def test_what_is_kept_is_told_with_reason_ground_and_term() -> None:
     assert about.basis == "Art. 5(2) and Art. 17(3)(b) GDPR"
     assert all(one.because for one in kept)
     # No index leads to them, and nobody shall wait for a whole table to be read.
-    assert [one.rows for one in kept if one.label == "erasure.BulkErasure"] == [None]
+    assert [one.rows for one in kept if one.label == "erasure.BulkErasure"] == [0]
+
+
+def test_only_what_exists_is_shown_as_kept_and_what_may_exist_with_a_proviso() -> None:
+    alice = UserFactory()
+    assert [one.label for one in make_plan(user(alice.pk)).stays] == []
+    BulkErasure.objects.create(
+        reference="CASE-1",
+        subjects=[["user", str(uuid7())]],
+        size=1,
+        proposed_by_id=uuid7(),
+        proposed_at=timezone.now(),
+    )
+    plan = make_plan(user(alice.pk))
+    assert [(one.label, one.rows) for one in plan.stays] == [("erasure.BulkErasure", None)]
+    assert [one["label"] for one in plan.as_facts()["kept"]] == ["erasure.BulkErasure"]
+    assert foresee(plan).kept[0][0] == "bulk erasures, if any"
+    assert (
+        "kept: erasure.BulkErasure, if any, for 1095 days" in run("erase_user", alice.username)[1]
+    )
+    assert plan.id == make_plan(user(alice.pk)).id
 
 
 def test_blockers_and_holds_are_in_it() -> None:
