@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
@@ -25,6 +26,8 @@ from organizations.founding import create_organization
 from organizations.invitations import invite
 from organizations.members import add_member
 from organizations.models import Organization
+from organizations.oauth.applications import create_application
+from organizations.oauth.tokens import make_client_secret
 
 PEOPLE = {
     "alice": "Alice Archer",
@@ -123,6 +126,47 @@ def _create_world() -> dict[str, Any]:
         "organizations": organizations,
         "managed_users": managed,
         "keys": {"platform": platform, "operator": users["operator"]["api_key"]},
+        "applications": {
+            "report": _register(
+                owner, northwind, "Nightly report", "client_credentials", scopes.USERS_DELETE
+            ),
+            "planner": _register(
+                owner,
+                northwind,
+                "Travel planner",
+                "authorization_code",
+                scopes.ACCOUNT_READ,
+                redirect_uri="http://127.0.0.1/callback",
+            ),
+        },
+    }
+
+
+def _register(
+    actor: Actor,
+    organization_id: UUID,
+    name: str,
+    flow: str,
+    *wanted: str,
+    redirect_uri: str = "",
+) -> dict[str, str]:
+    """Create an OAuth application whose secret production does not accept."""
+    made = create_application(
+        actor=actor,
+        organization_id=organization_id,
+        name=name,
+        flow=flow,
+        now=timezone.now(),
+        redirect_uris=[redirect_uri] if redirect_uri else [],
+        wanted=wanted,
+        secret=make_client_secret(for_demo=True),
+    )
+    return {
+        "name": name,
+        "client_id": made.application.client_id,
+        "client_secret": made.secret,
+        "redirect_uri": redirect_uri,
+        "scope": " ".join(wanted),
     }
 
 

@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 
 from apikeys import scopes
 from apikeys.exceptions import OrganizationNotRun
+from apikeys.keyformat import Secret
 from audit.actors import Actor
 from audit.events import Reference
 from erasure.subjects import lock_subject
@@ -65,6 +66,7 @@ def create_application(
     is_public: bool = False,
     redirect_uris: Sequence[str] = (),
     wanted: Iterable[str] | None = None,
+    secret: Secret | None = None,
 ) -> NewApplication:
     """Create an application for an organization that the actor owns or administers.
 
@@ -76,7 +78,7 @@ def create_application(
     _forbid_redirects(flow, redirect_uris)
     if is_public and flow != "authorization_code":
         raise SecretNotKept
-    secret = tokens.make_client_secret()
+    secret = secret or tokens.make_client_secret()
     with transaction.atomic(durable=True):
         _lock_run(actor, organization_id)
         pk = uuid7()

@@ -12,6 +12,7 @@ from apikeys import keyformat
 
 REFRESH_PREFIX = "ort-"
 SECRET_PREFIX = "ocs-"  # noqa: S105 - what a secret begins with is none
+DEMO_SECRET_PREFIX = f"{SECRET_PREFIX}demo-"
 ID_LENGTH = 32
 
 
@@ -19,8 +20,13 @@ def make_access_token() -> keyformat.Secret:
     return keyformat.generate(settings.OAUTH_TOKEN_PREFIX)
 
 
-def make_client_secret() -> keyformat.Secret:
-    return keyformat.generate(SECRET_PREFIX)
+def make_client_secret(*, for_demo: bool = False) -> keyformat.Secret:
+    return keyformat.generate(DEMO_SECRET_PREFIX if for_demo else SECRET_PREFIX)
+
+
+def is_accepted_secret(text: str) -> bool:
+    """Whether a client secret may be looked at: production accepts none that the demo made."""
+    return not (settings.PRODUCTION and text.startswith(DEMO_SECRET_PREFIX))
 
 
 def make_refresh_token(authorization_id: UUID) -> keyformat.Secret:

@@ -17,6 +17,7 @@ from organizations.oauth import issuing
 from organizations.oauth.exceptions import NotIssued
 from organizations.oauth.models import Grant
 from organizations.oauth.services import end_reused, revoke_as_application
+from organizations.oauth.tokens import is_accepted_secret
 
 
 class Validator(OAuth2Validator):
@@ -27,8 +28,9 @@ class Validator(OAuth2Validator):
 
     def _check_secret(self, provided_secret: str, stored_secret: str) -> bool:
         # The package takes an empty secret for that of a public application.
-        digest = keyformat.digest(provided_secret)
-        return bool(stored_secret) and constant_time_compare(digest, stored_secret)
+        if not stored_secret or not is_accepted_secret(provided_secret):
+            return False
+        return constant_time_compare(keyformat.digest(provided_secret), stored_secret)
 
     def save_authorization_code(
         self, client_id: str, code: Any, request: Any, *args: Any, **kwargs: Any

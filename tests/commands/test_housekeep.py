@@ -52,7 +52,7 @@ def test_a_dry_run_counts_and_changes_nothing() -> None:
     litter()
     before = read_rows()
     assert run() == (
-        "Would remove 2 expired sessions and 3 old answers.\n"
+        "Would remove 2 expired sessions, 3 old answers and 0 expired OAuth codes and tokens.\n"
         "Nothing was changed. Run it again with --execute to remove them.\n"
     )
     assert read_rows() == before
@@ -61,7 +61,10 @@ def test_a_dry_run_counts_and_changes_nothing() -> None:
 def test_execute_removes_what_has_expired_and_keeps_the_rest() -> None:
     sessions, answers = litter()
     before = read_rows()
-    assert run("--execute") == "Removed 2 expired sessions and 3 old answers.\n"
+    assert (
+        run("--execute")
+        == "Removed 2 expired sessions, 3 old answers and 0 expired OAuth codes and tokens.\n"
+    )
     after = read_rows()
     assert set(Session.objects.values_list("pk", flat=True)) == sessions
     assert set(IdempotentAnswer.objects.values_list("pk", flat=True)) == answers
@@ -82,14 +85,17 @@ def test_charlie_with_his_living_session_keeps_every_row() -> None:
 def test_a_second_run_finds_nothing() -> None:
     litter()
     run("--execute")
-    assert run("--execute") == "Removed 0 expired sessions and 0 old answers.\n"
+    assert (
+        run("--execute")
+        == "Removed 0 expired sessions, 0 old answers and 0 expired OAuth codes and tokens.\n"
+    )
 
 
 @pytest.mark.parametrize(("flag", "executed"), [((), False), (("--execute",), True)])
 def test_json_prints_one_object(flag: tuple[str, ...], executed: bool) -> None:
     litter()
     told = json.loads(run("--json", *flag))
-    assert told == {"executed": executed, "sessions": 2, "answers": 3}
+    assert told == {"executed": executed, "sessions": 2, "answers": 3, "oauth_tokens": 0}
 
 
 def test_wrong_usage_is_refused() -> None:

@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser
 from io import StringIO
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.core.management import call_command
@@ -69,8 +70,16 @@ def describe(world: dict[str, Any]) -> str:
     lines += ["", "  northwind manages:"]
     lines += [f"  {name:<10} {user['id']}" for name, user in managed.items()]
     lines += ["", f"  northwind's platform key: {world['keys']['platform']}"]
+    lines += ["", "  northwind's OAuth applications:"]
+    lines += [
+        f"  {it['name']:<16} {it['client_id']}  {it['client_secret']}"
+        for it in world["applications"].values()
+    ]
     lines += ["", "One line for each contract:", ""]
     for title, line in curl_lines(world).items():
+        lines += [f"  # {title}", f"  {line}", ""]
+    lines += ["OAuth:", ""]
+    for title, line in oauth_lines(world).items():
         lines += [f"  # {title}", f"  {line}", ""]
     login = f"{users['operator']['username']} / {users['operator']['password']}"
     lines += [f"Admin: {base}/admin/ ({login})", f"API documentation: {base}/docs", ""]
@@ -103,6 +112,40 @@ def curl_lines(world: dict[str, Any]) -> dict[str, str]:
         "DELETE /user/{userId}: the operator erases frank": (
             f"curl -i -X DELETE {base}/user/{managed['frank']['id']} "
             f"-H 'Authorization: Bearer {world['keys']['operator']}'"
+        ),
+    }
+
+
+# The example of RFC 7636, appendix B; a real application makes up a new pair each time.
+VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+
+
+def oauth_lines(world: dict[str, Any]) -> dict[str, str]:
+    """Return a line to paste, or an address to open, for each step of the two flows."""
+    base = world["base_url"]
+    report, planner = world["applications"]["report"], world["applications"]["planner"]
+    asked = {
+        "response_type": "code",
+        "client_id": planner["client_id"],
+        "redirect_uri": planner["redirect_uri"],
+        "scope": planner["scope"],
+        "state": "anything",
+        "code_challenge": CHALLENGE,
+        "code_challenge_method": "S256",
+    }
+    return {
+        "a token that speaks for northwind": (
+            f"curl -s {base}/oauth/token -u {report['client_id']}:{report['client_secret']} "
+            f"-d grant_type=client_credentials -d scope={report['scope']}"
+        ),
+        "bob lets the planner read his profile: open this, and copy the code where it leads": (
+            f"{base}/oauth/authorize?{urlencode(asked)}"
+        ),
+        "the planner's tokens, within a minute": (
+            f"curl -s {base}/oauth/token -u {planner['client_id']}:{planner['client_secret']} "
+            f"-d grant_type=authorization_code -d redirect_uri={planner['redirect_uri']} "
+            f"-d code_verifier={VERIFIER} -d code=CODE"
         ),
     }
 
