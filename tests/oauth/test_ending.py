@@ -89,7 +89,10 @@ def erase_person(scene: Scene) -> None:
 
 def soft_delete_organization(scene: Scene) -> None:
     schedule_deletion(
-        actor=actor_of(scene.owner), organization_id=scene.organization.pk, now=timezone.now()
+        actor=actor_of(scene.owner),
+        organization_id=scene.organization.pk,
+        slug=scene.organization.slug,
+        now=timezone.now(),
     )
 
 
