@@ -14,13 +14,16 @@ from django.utils.html import format_html
 
 from accounts.models import User
 from accounts.steps import label_user
+from audit.actors import Actor
 from audit.events import Reference, record
 from erasure.desk.shown import show_id
 from erasure.desk.staff import actor_of, by_flag, by_time, date_column
 from erasure.desk.steps import ConfirmedSteps, Step
 from erasure.desk.views import attach_deletions, show_deletion_of
 from erasure.subjects import lock_subject, lock_subjects
+from organizations.exceptions import SlugRefused
 from organizations.models import Invitation, ManagedUser, Membership, Organization, Role
+from organizations.slugs import forbid_bad_slug
 from organizations.steps import RESTORE, TEARDOWN
 
 if TYPE_CHECKING:
@@ -99,14 +102,36 @@ class MembershipFormSet(AnyFormSet):
             )
 
     def _read_roles(self) -> dict[UUID, str]:
-        """Lock the people who are added, then the organization, and return the roles by user."""
-        added = [form.cleaned_data["user"].pk for form in self.extra_forms if form.has_changed()]
-        lock_subjects("user", added)
+        """Lock the people whose roles change, then the organization, and return the roles by user.
+
+        Not only those who are added: a member who is made an owner must not be leaving meanwhile.
+        """
+        changed = [form for form in self.forms if form.has_changed()]
+        lock_subjects("user", [form.cleaned_data["user"].pk for form in changed])
         if self.instance._state.adding:
             return {}
         lock_subject(Reference("organization", self.instance.pk))
         rows = Membership.objects.filter(organization_id=self.instance.pk)
         return dict(rows.values_list("user_id", "role"))
+
+
+def record_staffing(formset: Any, actor: Actor) -> None:
+    """Write the events of the members that staff added, changed and removed."""
+    changed = [row for row, fields in formset.changed_objects if "role" in fields]
+    told: list[tuple[str, Any, dict[str, str]]] = [
+        *(("member.added", row, {"role": row.role}) for row in formset.new_objects),
+        *(("member.role_changed", row, {"role": row.role}) for row in changed),
+        *(("member.removed", row, {"how": "removed"}) for row in formset.deleted_objects),
+    ]
+    for action, row, facts in told:
+        record(
+            action,
+            actor=actor,
+            subject=Reference("organization", row.organization_id),
+            organization_id=row.organization_id,
+            now=timezone.now(),
+            facts={"member": str(row.user_id), **facts},
+        )
 
 
 class MembershipInline(AnyInline):
@@ -186,6 +211,13 @@ class OrganizationForm(AnyForm):
 
     def clean_slug(self) -> str:
         slug: str = self.cleaned_data["slug"]
+        if "slug" in self.changed_data:
+            try:
+                forbid_bad_slug(slug)
+            except SlugRefused:
+                raise ValidationError(
+                    "Small letters, digits and single hyphens, 2 to 60, and no id."
+                ) from None
         others = Organization.objects.filter(is_deleted=False).exclude(pk=self.instance.pk)
         if others.filter(slug=slug).exists():
             raise ValidationError("An organization with this slug exists.")
@@ -219,6 +251,7 @@ class OrganizationAdmin(ConfirmedSteps):
         "organization_id",
         "shown_active",
         "shown_deletion",
+        date_column("archived_at", "Archived"),
         date_column("created_at", "Created"),
     )
 
@@ -287,6 +320,8 @@ class OrganizationAdmin(ConfirmedSteps):
             if member.instance._state.adding:
                 member.instance.joined_at = timezone.now()
         super().save_formset(request, form, formset, change)
+        if formset.model is Membership:
+            record_staffing(formset, actor_of(request))
 
     @admin.action(description="Restore…", permissions=["restore"])
     def restore(self, request: HttpRequest, queryset: Any) -> HttpResponse:

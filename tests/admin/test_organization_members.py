@@ -70,6 +70,12 @@ def test_members_are_added_promoted_and_removed(client: Client, acme: Organizati
         assert roles(acme) == {"alice": "owner", "bob": "admin", "dana": "owner"}
         assert not save(client, acme, form_of(acme, **{"0__DELETE": "on"}))
     assert roles(acme) == {"bob": "admin", "dana": "owner"}
+    told = AuditEvent.objects.filter(action__startswith="member.", organization_id=acme.pk)
+    assert sorted((it.action, it.facts.get("member") == str(dana.pk)) for it in told) == [
+        ("member.added", True),
+        ("member.removed", False),
+        ("member.role_changed", False),
+    ]
 
 
 @pytest.mark.parametrize("change", [{"0__DELETE": "on"}, {"0__role": "member"}])

@@ -18,3 +18,6 @@ INSTANTS = sizes(20, 500)
 # In sets and in pieces, on two databases: each race is run four times as often, 200 and 10,000.
 RACES = sizes(50, 2_500)
 POISONED = sizes(50, 1_000)
+# Races of each of 28 pairs on each database; the control is of one database.
+OWNERLESS = sizes(50, 10_000)
+OWNERLESS_CONTROL = sizes(4, 100)
