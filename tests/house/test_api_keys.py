@@ -71,7 +71,7 @@ def test_an_organizations_key_is_made_by_who_runs_it() -> None:
     key = give_key(alice)
     made = ask(key, "POST", body={"name": "platform", "organization_id": str(run.pk)})
     assert made.status_code == 201
-    assert made.json()["scopes"] == sorted(scopes.ORGANIZATION)
+    assert made.json()["scopes"] == sorted(scopes.PLATFORM)
     row = ApiKey.objects.get(name="platform")
     assert (row.organization_id, row.user_id, row.created_by_id) == (run.pk, None, alice.pk)
     for other in (joined, OrganizationFactory()):
