@@ -33,6 +33,8 @@ from organizations.api.webhooks import (
     read_webhook,
     text,
 )
+from organizations.api.words import ARCHIVED
+from organizations.exceptions import OrganizationArchived
 from organizations.webhooks import exceptions as webhooks
 from organizations.webhooks import history
 from organizations.webhooks.history import AttemptFacts, DeliveryFacts
@@ -46,11 +48,17 @@ ERRORS: ErrorTable = {
     webhooks.OrganizationOutOfReach: Refusal(
         404, "Organization not found.", "ORGANIZATION_NOT_FOUND"
     ),
+    OrganizationArchived: ARCHIVED,
     webhooks.WebhookNotFound: Refusal(404, "Webhook or delivery not found.", "DELIVERY_NOT_FOUND"),
     webhooks.EndpointDisabled: Refusal(409, "The webhook is switched off.", "WEBHOOK_DISABLED"),
     webhooks.AlreadyPending: Refusal(409, "The message is on its way already.", "DELIVERY_PENDING"),
 }
-READING = (*house.NO_BODY, webhooks.EndpointDisabled, webhooks.AlreadyPending)
+READING = (
+    *house.NO_BODY,
+    webhooks.EndpointDisabled,
+    webhooks.AlreadyPending,
+    OrganizationArchived,
+)
 SHARED: dict[str, Any] = {**COMMON, "errors": ERRORS}
 
 optional = {**moment, "type": ["string", "null"]}

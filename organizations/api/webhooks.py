@@ -31,6 +31,8 @@ from contracts.errors import Fault, InvalidRequest, Refusal
 from contracts.schema import json_object, operation
 from contracts.schema import path as path_parameter
 from contracts.validation import StrictCharField, StrictIntegerField, validate
+from organizations.api.words import ARCHIVED
+from organizations.exceptions import OrganizationArchived
 from organizations.webhooks import endpoints
 from organizations.webhooks import exceptions as webhooks
 from organizations.webhooks.endpoints import EndpointFacts
@@ -43,13 +45,17 @@ ERRORS: ErrorTable = {
     webhooks.OrganizationOutOfReach: Refusal(
         404, "Organization not found.", "ORGANIZATION_NOT_FOUND"
     ),
+    OrganizationArchived: ARCHIVED,
     webhooks.WebhookNotFound: Refusal(404, "Webhook not found.", "WEBHOOK_NOT_FOUND"),
     webhooks.TooManyEndpoints: Refusal(
         409, "The organization has as many webhooks as it may have.", "TOO_MANY_WEBHOOKS"
     ),
 }
-READING = (*house.NO_BODY, webhooks.TooManyEndpoints, InvalidRequest)
+REMOVING = (*house.NO_BODY, webhooks.TooManyEndpoints, InvalidRequest)
 """What an action that reads no body never refuses."""
+
+READING = (*REMOVING, OrganizationArchived)
+"""What an action that changes nothing never refuses."""
 
 PATTERN = f"^{WEBHOOK}_{ids.SUFFIX_PATTERN}$"
 NAME_PATTERN = r"^[^\x00-\x1f\x7f]*$"
@@ -246,7 +252,7 @@ class Webhooks(house.HouseApi):
         "`webhooks:write`.",
         parameters=[ID, WEBHOOK_ID],
         success={204: (None, "Removed", None)},
-        leave_out=READING,
+        leave_out=REMOVING,
         **COMMON,
     )
     def destroy(

@@ -16,6 +16,7 @@ from erasure.rights import require_staff
 from erasure.subjects import lock_subject
 from erasure.typeids import spell_id
 from organizations.services import administered_by
+from organizations.standing import forbid_archived
 from organizations.webhooks.delivering import give_up
 from organizations.webhooks.events import DESCRIPTIONS
 from organizations.webhooks.exceptions import (
@@ -72,7 +73,8 @@ def create_endpoint(
 ) -> NewSecret:
     """Make an endpoint of an organization; of the whole instance when that is None.
 
-    Raises OrganizationOutOfReach, RightMissing, TargetRefused, UnknownEvents or TooManyEndpoints.
+    Raises OrganizationOutOfReach, OrganizationArchived, RightMissing, TargetRefused, UnknownEvents
+    or TooManyEndpoints.
     """
     read_target(url)
     chosen = check_events(events)
@@ -144,7 +146,7 @@ def delete_endpoint(
     *, actor: Actor, organization_id: UUID | None, endpoint_id: UUID, now: datetime
 ) -> None:
     """Remove an endpoint with its history and whatever is on its way. Raises
-    OrganizationOutOfReach, RightMissing or WebhookNotFound."""
+    OrganizationOutOfReach, OrganizationArchived, RightMissing or WebhookNotFound."""
     with transaction.atomic(durable=True):
         endpoint = _lock(actor, organization_id, endpoint_id, may="delete")
         give_up(endpoint.pk, "given up: the endpoint was removed", now=now)
@@ -189,7 +191,8 @@ def require_reach(
 ) -> None:
     """Raise OrganizationOutOfReach unless the actor runs the organization or is it, and
     RightMissing where there is none and the actor is no staff that ``may`` do this. With
-    ``is_locking`` the organization is locked first, in the caller's transaction."""
+    ``is_locking`` the organization is locked first, in the caller's transaction, and
+    OrganizationArchived is raised for one that is archived."""
     if organization_id is None or actor.channel == "admin":
         require_staff(actor, f"webhooks.{may}_endpoint")
         return
@@ -197,6 +200,7 @@ def require_reach(
         row = lock_subject(Reference("organization", organization_id))
         if row is None or row.is_deleted:
             raise OrganizationOutOfReach(organization_id)
+        forbid_archived(row)
     if actor.organization_id == organization_id:
         return
     if organization_id not in administered_by(actor):

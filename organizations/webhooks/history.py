@@ -91,8 +91,8 @@ def read_delivery(
 def send_test(
     *, actor: Actor, organization_id: UUID | None, endpoint_id: UUID, now: datetime
 ) -> DeliveryFacts:
-    """Put a test event on its way to an endpoint. Raises OrganizationOutOfReach, RightMissing,
-    WebhookNotFound or EndpointDisabled."""
+    """Put a test event on its way to an endpoint. Raises OrganizationOutOfReach,
+    OrganizationArchived, RightMissing, WebhookNotFound or EndpointDisabled."""
     with transaction.atomic(durable=True):
         endpoint = _lock_endpoint(actor, organization_id, endpoint_id)
         subject = Reference("webhook", endpoint.pk)
@@ -114,8 +114,8 @@ def redeliver(
     now: datetime,
 ) -> DeliveryFacts:
     """Send a message that was delivered or given up once more, under the same id and with the same
-    body, with as many tries as a new one. Raises OrganizationOutOfReach, RightMissing,
-    WebhookNotFound, EndpointDisabled or AlreadyPending."""
+    body, with as many tries as a new one. Raises OrganizationOutOfReach,
+    OrganizationArchived, RightMissing, WebhookNotFound, EndpointDisabled or AlreadyPending."""
     with transaction.atomic(durable=True):
         endpoint = _lock_endpoint(actor, organization_id, endpoint_id)
         rows = Delivery.objects.select_for_update(of=("self",)).select_related("message")
@@ -133,7 +133,7 @@ def redeliver(
 
 
 def _lock_endpoint(actor: Actor, organization_id: UUID | None, endpoint_id: UUID) -> Endpoint:
-    require_reach(actor, organization_id, may="change")
+    require_reach(actor, organization_id, may="change", is_locking=True)
     rows = Endpoint.objects.select_for_update()
     found: Endpoint | None = rows.filter(pk=endpoint_id, organization_id=organization_id).first()
     if found is None:

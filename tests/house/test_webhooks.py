@@ -111,6 +111,22 @@ def test_what_one_does_not_run_looks_like_nothing() -> None:
     assert Endpoint.objects.count() == 2
 
 
+def test_of_an_archived_organization_nothing_is_changed() -> None:
+    alice = UserFactory()
+    key, organization = give_key(alice), run_by(alice)
+    endpoint, _ = make_endpoint(organization)
+    Organization.objects.filter(pk=organization.pk).update(archived_at=timezone.now())
+    assert ask("GET", at(organization), key).status_code == 200
+    for method, path, body in (
+        ("POST", at(organization), BODY),
+        ("PATCH", at(organization, spell(endpoint)), {"name": "x"}),
+        ("DELETE", at(organization, spell(endpoint)), None),
+        ("POST", at(organization, spell(endpoint), "test"), None),
+        ("POST", at(organization, spell(endpoint), "rotate-secret"), None),
+    ):
+        assert refused(ask(method, path, key, body)) == (409, "ARCHIVED")
+
+
 def test_scopes_are_asked_for() -> None:
     alice = UserFactory()
     organization = run_by(alice)
