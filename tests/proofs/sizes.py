@@ -21,3 +21,4 @@ POISONED = sizes(50, 1_000)
 # Races of each of 28 pairs on each database; the control is of one database.
 OWNERLESS = sizes(50, 10_000)
 OWNERLESS_CONTROL = sizes(4, 100)
+SIGNED = sizes(200, 10_000)
