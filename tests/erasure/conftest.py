@@ -5,7 +5,7 @@ import pytest
 
 from erasure import policies
 from erasure.subjects import _kinds
-from tests.erasure import planted
+from tests.erasure import farms, planted
 
 
 @pytest.fixture
@@ -20,6 +20,19 @@ def planted_tables(django_db_setup: None, django_db_blocker: Any) -> Iterator[No
 @pytest.fixture
 def world(planted_tables: None, db: None) -> None:
     """The planted models, with their tables, on the database of the test."""
+
+
+@pytest.fixture
+def farm_tables(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    with django_db_blocker.unblock():
+        farms.create_tables()
+        yield
+        farms.drop_tables()
+
+
+@pytest.fixture(name="farms")
+def farms_of_the_test(farm_tables: None, db: None) -> None:
+    """Farms and what hangs on them, on the database of the test."""
 
 
 @pytest.fixture

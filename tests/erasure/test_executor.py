@@ -10,6 +10,7 @@ from accounts.services import erase_managed_user, erase_own_account
 from audit.actors import Actor
 from audit.models import AuditEvent, EventDetail
 from erasure import alone, draining, executor, locking, pacing, sets, signing, working
+from erasure.along import read_along
 from erasure.brakes import place_pause
 from erasure.closing import Erasure
 from erasure.draining import Drain
@@ -30,7 +31,6 @@ from erasure.planner import make_plan
 from erasure.purging import purge_due
 from erasure.receipts import receipt_of, verify
 from organizations.models import ManagedUser, Organization
-from organizations.services import delete_organization
 from tests.bystanders import charlie_untouched, read_rows
 from tests.erasure.leaving import (
     DAY,
@@ -260,15 +260,15 @@ def test_a_large_one_goes_in_many_transactions_and_is_counted_once(
 def test_a_large_family_goes_in_many_transactions() -> None:
     with charlie_untouched():
         organization = organization_with(3)
-        owner = MembershipFactory(organization=organization, role="owner").user
         users = [row.user for row in ManagedUser.objects.filter(organization=organization)]
-        actor = Actor(kind="user", id=owner.pk, channel="test", person_id=owner.pk)
-        done = delete_organization(actor=actor, organization_id=organization.pk, now=NOW)
+        done = erase(organization)
     assert not Organization.objects.filter(pk=organization.pk).exists()
     assert all(map(gone, users))
-    assert {it.subject.id for it in done.managed_users} == {user.pk for user in users}
-    assert done.counts == request_of(organization).counts
-    assert request_of(users[0]).cause_id == done.deletion_id
+    request = request_of(organization)
+    assert done.counts == request.counts
+    assert {request_of(user).cause_id for user in users} == {request.pk}
+    assert request.along == read_along(request.pk)
+    assert request.along["user"] == 3
 
 
 @pytest.mark.usefixtures("_small")
