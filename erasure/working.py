@@ -12,7 +12,7 @@ from django.db import OperationalError, transaction
 from audit.actors import Actor
 from audit.events import Reference
 from audit.statements import Among
-from erasure import requests
+from erasure import receipts, requests
 from erasure.alone import (
     Budget,
     BudgetSpent,
@@ -243,10 +243,15 @@ def _send_ahead(
     kind = get_kind(request.subject_kind)
     subject = request.subject
     last: Reference | None = None
+    worded: set[str] = set()
     while some := kind.next_companions(subject.id, after=last, limit=COMPANIONS):
         last = some[-1]
         if budget.gives_way():
             raise GaveWay
+        if new := {it.kind for it in some} - worded:
+            # Sets sign receipts whose wording is written down before.
+            receipts.keep_wordings(sorted(new))
+            worded |= new
         for name in sorted({it.kind for it in some}):
             mine = [it for it in some if it.kind == name]
             if candidates := _hurry(name, mine, request, actor=actor, now=clock()):
