@@ -108,8 +108,7 @@ def purge_due(
     searched for what identified the erased, about a thousand of them in one pass, and their
     receipts state the result. On a database that is older than its ledger nothing is done.
     """
-    if searches is None:
-        searches = bool(getattr(settings, "ERASURE_PURGE_SEARCH", False))
+    searches = searches_by_default() if searches is None else searches
     if reason := gate.look():
         return PurgeReport(stopped=reason)
     budget = Budget(max_rows)
@@ -128,6 +127,25 @@ def purge_due(
     _settle(since, run.report, clock())
     run.search()
     return run.report
+
+
+def searches_by_default() -> bool:
+    """Return whether those who were erased are searched for: the setting ERASURE_PURGE_SEARCH."""
+    return bool(getattr(settings, "ERASURE_PURGE_SEARCH", False))
+
+
+def search_for(
+    sought: Mapping[UUID, Sequence[str]], residue: Residue, *, actor: Actor, now: datetime
+) -> None:
+    """Search for the subjects of finished deletions and add it to ``residue``. What goes wrong with
+    a search undoes no erasure: the receipts go on saying that nobody has searched."""
+    before = residue.subjects
+    try:
+        search_batch(sought, residue, actor=actor, now=now, on_progress=_forbid_stopping)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the purge goes on
+        # An error's text may quote what was searched for.
+        logger.error("a residual search failed", extra={"error": type(error).__name__})
+        residue.missed += len(sought) - (residue.subjects - before)
 
 
 def _settle(since: gate.Stand | None, report: PurgeReport, now: datetime) -> None:
@@ -198,21 +216,10 @@ class Run:
             self.worded |= new
 
     def search(self) -> None:
-        """Search for those whose identifiers are in memory, and forget them. What goes wrong with a
-        search undoes no erasure: the receipts go on saying that nobody has searched."""
+        """Search for those whose identifiers are in memory, and forget them."""
         sought, self.sought = self.sought, {}
-        residue = self.report.residue
-        if not sought or residue is None:
-            return
-        before = residue.subjects
-        try:
-            search_batch(
-                sought, residue, actor=self.actor, now=self.clock(), on_progress=_forbid_stopping
-            )
-        except Exception as error:  # noqa: BLE001 - whatever it is, the purge goes on
-            # An error's text may quote what was searched for.
-            logger.error("a residual search failed", extra={"error": type(error).__name__})
-            residue.missed += len(sought) - (residue.subjects - before)
+        if sought and self.report.residue is not None:
+            search_for(sought, self.report.residue, actor=self.actor, now=self.clock())
 
     def _wait(self, crew: Crew) -> None:
         for outcome in crew.wait():

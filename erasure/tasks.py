@@ -3,6 +3,7 @@ changes nothing, for what there is to do stands in the deletion requests."""
 
 import logging
 import time
+from itertools import batched
 from uuid import UUID
 
 from django.tasks import task
@@ -12,8 +13,9 @@ from audit.actors import Actor
 from erasure import gate
 from erasure.bulk import carry_out
 from erasure.engines import wake
-from erasure.purging import purge_due
+from erasure.purging import BATCH, purge_due, search_for, searches_by_default
 from erasure.stopping import is_stopping
+from erasure.verifying import Residue
 from erasure.working import GAVE_WAY, carry_on
 
 logger = logging.getLogger("sexton.erasure")
@@ -49,14 +51,7 @@ def purge() -> dict[str, int]:
         raise PurgeFailed(type(error).__name__) from None
     if report.stopped == GAVE_WAY:
         wake(purge)
-    done = {"erased": report.erased, "failed": len(report.failed)}
-    if (residue := report.residue) is None:
-        return done
-    if residue.left:
-        named = [str(pk) for pk in list(residue.left)[:NAMED]]
-        extra = {"subjects": len(residue.left), "hits": residue.hits, "deletions": named}
-        logger.error("something is left of whoever was erased", extra=extra)
-    return {**done, "searched": residue.subjects, "left": len(residue.left)}
+    return {"erased": report.erased, "failed": len(report.failed), **_tell(report.residue)}
 
 
 @task
@@ -66,19 +61,26 @@ def drain(deletion_id: str) -> dict[str, int]:
     until = time.monotonic() + BUDGET
     if gate.look():
         return {"erased": 0, "failed": 0}
+    actor = Actor.system("purge")
+    residue = Residue() if searches_by_default() else None
     try:
         done = carry_on(
             UUID(deletion_id),
-            actor=Actor.system("purge"),
+            actor=actor,
             clock=timezone.now,
             gives_way=lambda: is_stopping() or time.monotonic() > until,
+            searches=residue is not None,
         )
     except Exception as error:
         logger.exception("a drain failed")
         raise PurgeFailed(type(error).__name__) from None
     if done.stopped == GAVE_WAY:
         wake(drain, deletion_id)
-    return {"erased": len(done.erased), "failed": len(done.failed)}
+    if residue is not None:
+        for some in batched(done.erased, BATCH):
+            sought = {it.request_id: it.identifiers for it in some}
+            search_for(sought, residue, actor=actor, now=timezone.now())
+    return {"erased": len(done.erased), "failed": len(done.failed), **_tell(residue)}
 
 
 @task
@@ -86,3 +88,14 @@ def hand_over(bulk_id: str) -> dict[str, int]:
     """Make the rest of an approved bulk erasure due; return how many that were."""
     done = carry_out(bulk_id=UUID(bulk_id), clock=timezone.now)
     return {"handed_over": done.handed_over, "refused": len(done.refused)}
+
+
+def _tell(residue: Residue | None) -> dict[str, int]:
+    """Return what a search found, none at all if there was none; what is left is an error."""
+    if residue is None:
+        return {}
+    if residue.left:
+        named = [str(pk) for pk in list(residue.left)[:NAMED]]
+        extra = {"subjects": len(residue.left), "hits": residue.hits, "deletions": named}
+        logger.error("something is left of whoever was erased", extra=extra)
+    return {"searched": residue.subjects, "left": len(residue.left)}

@@ -48,7 +48,7 @@ COMPANIONS = 200
 COLUMNS = ("subject_id", "pk", "state")
 
 NO_LEDGER = "the ledger cannot be written"
-GAVE_WAY = "it gave way to other work"
+GAVE_WAY = "asked to give way"
 NO_ROWS = "no more rows may be removed in this run"
 
 
@@ -72,15 +72,15 @@ def work_off(
     goes_along: bool = False,
     searches: bool = False,
 ) -> Outcome:
-    """Erase candidates of one kind and return what became of each; with ``searches`` also what
-    identified whoever was erased. With ``goes_along`` they go with a subject that is being erased,
-    alive or not. Raises nothing but what keeps the database from being asked at all."""
+    """Erase candidates of one kind and return what became of each. With ``goes_along`` they go with
+    a subject that is being erased, alive or not; with ``searches`` what identified them is returned
+    as well. Raises nothing but what keeps the database from being asked at all."""
     outcome = Outcome()
     # What failed before, or was left half done by a worker that died, is no matter for a set.
     fresh = [it for it in candidates if it.state == DeletionRequest.State.SCHEDULED]
     outcome.alone = [it for it in candidates if it.state != DeletionRequest.State.SCHEDULED]
     given: dict[str, Any] = {"actor": actor, "clock": clock, "budget": budget, "searches": searches}
-    _work_off_set(fresh, outcome, **given, goes_along=goes_along)
+    _work_off_set(fresh, outcome, goes_along=goes_along, **given)
     for candidate in outcome.alone:
         if outcome.stopped:
             break
@@ -191,15 +191,23 @@ def work_off_one(
 
 
 def carry_on(
-    deletion_id: UUID, *, actor: Actor, clock: Clock, gives_way: Callable[[], bool]
+    deletion_id: UUID,
+    *,
+    actor: Actor,
+    clock: Clock,
+    gives_way: Callable[[], bool],
+    searches: bool = False,
 ) -> Outcome:
-    """Go on with one erasure that is due, if nobody else has it, until it is done or gives way."""
+    """Go on with one erasure that is due, if nobody else has it, until it is done or gives way.
+    With ``searches`` what identified whoever was erased is returned as well."""
     outcome = Outcome()
     columns = ("due_at", "pk", "subject_kind", "subject_id", "state")
     due = DeletionRequest.objects.due(clock()).filter(pk=deletion_id)
     for row in due.values_list(*columns):
         budget = Budget(gives_way=gives_way)
-        work_off_one(Candidate(*row), outcome, actor=actor, clock=clock, budget=budget)
+        work_off_one(
+            Candidate(*row), outcome, actor=actor, clock=clock, budget=budget, searches=searches
+        )
     return outcome
 
 

@@ -9,7 +9,6 @@ from django.http import HttpRequest
 from django.utils import timezone
 from oauth2_provider import admin as package
 
-import organizations.oauth.refusals  # noqa: F401 - registers its words
 from erasure.desk.pages import Order, ReadOnlyAdmin
 from erasure.desk.shown import show_id
 from erasure.desk.staff import by_time, date_column

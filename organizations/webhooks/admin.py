@@ -11,7 +11,6 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
-import organizations.webhooks.refusals  # noqa: F401 - registers its words
 from audit.events import Reference
 from erasure.desk.pages import Order, ReadOnlyAdmin
 from erasure.desk.refusals import explain

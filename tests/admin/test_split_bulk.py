@@ -128,7 +128,7 @@ def test_what_slipped_past_the_page_is_refused_in_plain_words(client: Client) ->
     staff = sign_in(client, LOOK, ERASE)
     users = [delete_softly() for _ in range(2)]
     form = form_of(users)
-    real: Any = executor.erase_now
+    real: Any = executor.erase_soon
 
     def erase_others_first(**options: Any) -> Any:
         while count_ordered(staff.pk, timezone.now()) < 3:
@@ -142,10 +142,10 @@ def test_what_slipped_past_the_page_is_refused_in_plain_words(client: Client) ->
     from erasure.desk import deletionsteps
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deletionsteps, "erase_now", erase_others_first)
+        patch.setattr(deletionsteps, "erase_soon", erase_others_first)
         answer = client.post(f"{DESK}erase/", form, follow=True)
     words = (
-        "nothing was done: you have had 3 subjects erased within 1 day, and more than 3 take a "
+        "nothing was done: you have had 3 subjects erased within 24 hours, and more than 3 take a "
         "second person. Choose it again to propose it."
     )
     assert [message.split(": ", 1)[1] for message in said(answer)] == [words, words]

@@ -199,6 +199,21 @@ def test_the_workers_purge_says_how_many_it_searched_for() -> None:
     assert told == {"erased": 3, "failed": 0, "searched": 3, "left": 1}
 
 
+def test_a_worker_that_drains_one_subject_searches_for_it_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from erasure import alone, sets
+    from erasure.tasks import drain
+
+    for module in (alone, sets):
+        monkeypatch.setattr(module, "LARGE", 6)
+    user = due_person(sessions=9, overdue=NOW - timezone.now() + DAY)
+    with override_settings(ERASURE_PURGE_SEARCH=True):
+        told = drain.call(str(request_of(user).pk))
+    assert told == {"erased": 1, "failed": 0, "searched": 1, "left": 0}
+    assert searched(user)["hits"] == 0
+
+
 def test_many_are_identified_by_as_many_questions_as_one(
     django_assert_num_queries: Any,
 ) -> None:
