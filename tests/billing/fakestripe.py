@@ -53,8 +53,10 @@ class FakeStripe:
         self.objects: dict[str, dict[str, Any]] = {}
         self.saved: dict[str, tuple[Any, Answer]] = {}
         self.lock = threading.Lock()
-        # Where calls that look may meet, so that what follows happens at the same moment.
+        # Where calls that look at a subscription may meet, so that what follows happens at the
+        # same moment; whoever comes alone goes on when the patience is over.
         self.meeting: threading.Barrier | None = None
+        self.patience = 0.2
         self._numbers = count(1)
 
     def add_customer(self) -> str:
@@ -178,9 +180,9 @@ class _Handler(BaseHTTPRequestHandler):
         form = dict(parse_qsl(url.query or body, keep_blank_values=True))
         key = self.headers.get("Idempotency-Key")
         fake = self.stripe
-        if fake.meeting and self.command == "GET":
+        if fake.meeting and self.command == "GET" and "/subscriptions/" in url.path:
             with suppress(threading.BrokenBarrierError):
-                fake.meeting.wait(0.2)
+                fake.meeting.wait(fake.patience)
         with fake.lock:
             fake.calls.append(Call(self.command, url.path, key))
             fault = next((one for one in fake.faults if one.method == self.command), None)

@@ -292,7 +292,7 @@ def test_a_sweep_wakes_whatever_is_due(stripe: FakeStripe) -> None:
     torn_down(stripe)
     DBTaskResult.objects.all().delete()
     now = timezone.now()
-    assert sweep(now=now, execute=False).done["errands"] == {"billing orders": 1}
+    assert sweep(now=now, execute=False).done["errands"]["billing orders"] == 1
     assert not DBTaskResult.objects.filter(task_path=settle_orders.module_path).exists()
-    assert sweep(now=now, execute=True).done["errands"] == {"billing orders": 1}
+    assert sweep(now=now, execute=True).done["errands"]["billing orders"] == 1
     assert DBTaskResult.objects.filter(task_path=settle_orders.module_path).count() == 1

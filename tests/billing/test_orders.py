@@ -101,6 +101,9 @@ def test_so_it_does_when_it_is_large_and_goes_in_pieces(
         organization = subscribed()
         InvitationFactory.create_batch(12, organization=organization)
         tear_down(organization)
+        # Nobody is billed while a worker is still at it.
+        assert orders_of(organization)[-1] == ("cancel", "open")
+        purge_due(actor=SYSTEM, clock=timezone.now, jobs=1)
     assert gone(organization)
     assert orders_of(organization)[-1] == ("cancel", "open")
     assert {state for _, state in orders_of(organization)[:-1]} <= {"superseded"}

@@ -76,4 +76,5 @@ def test_without_the_guard_they_ask_twice(
     monkeypatch.setattr(carrying, "_is_mine", lambda *args: True)
     organization = subscribed(stripe)
     order_cancel([organization.pk], actor=SYSTEM, now=timezone.now())
+    stripe.patience = 60
     assert race(stripe) == 2
