@@ -13,7 +13,9 @@ from uuid_utils.compat import uuid7
 from accounts.models import User
 from accounts.services import set_active, soft_delete_own_account
 from audit.actors import Actor
+from audit.events import Reference
 from contracts import ids
+from erasure.deleting import restore, schedule_deletion
 from erasure.exceptions import ActorGone, SubjectNotFound
 from organizations.exceptions import HeirRefused, MemberNotFound, RoleMissing, SoleOwner
 from organizations.members import (
@@ -149,7 +151,21 @@ def make_pairs(size: int) -> list[Pair]:
     return pairs
 
 
-def find_ownerless(pairs: list[Pair]) -> list[UUID]:
+def make_closed(size: int) -> list[Pair]:
+    """Create closed organizations of which the first owner is the only one."""
+    pairs = make_pairs(size)
+    Membership.objects.filter(user_id__in=[it.second for it in pairs]).delete()
+    for it in pairs:
+        schedule_deletion(actor=STAFF, subject=Reference("organization", it.organization), now=NOW)
+    return pairs
+
+
+def reopen(pair: Pair) -> None:
+    restore(actor=STAFF, subject=Reference("organization", pair.organization), now=NOW)
+
+
+def find_ownerless(pairs: list[Pair], **those: bool) -> list[UUID]:
+    """Return which of these organizations no live owner has."""
     owned = Membership.objects.live_owners().values("organization")
     mine = Organization.objects.filter(pk__in=[it.organization for it in pairs])
-    return list(mine.exclude(pk__in=owned).values_list("pk", flat=True))
+    return list(mine.filter(**those).exclude(pk__in=owned).values_list("pk", flat=True))

@@ -10,17 +10,31 @@ from collections import Counter
 from contextlib import suppress
 from functools import partial
 from threading import Barrier, BrokenBarrierError
+from types import NoneType
 from typing import Any
 
 import pytest
 from django.db import models
 
 from accounts import services as accounts
+from erasure.exceptions import OwnersGone
 from organizations import members, ownership
+from organizations.exceptions import SoleOwner
 from tests.bystanders import charlie_untouched
-from tests.proofs.ownership import PAIRS, REFUSALS, WAYS, Way, find_ownerless, make_pairs
+from tests.proofs.ownership import (
+    PAIRS,
+    REFUSALS,
+    WAYS,
+    Way,
+    deactivate_by_staff,
+    delete_user,
+    find_ownerless,
+    make_closed,
+    make_pairs,
+    reopen,
+)
 from tests.proofs.people import Ring
-from tests.proofs.sizes import OWNERLESS, OWNERLESS_CONTROL
+from tests.proofs.sizes import OWNERLESS, OWNERLESS_CONTROL, REOPENED
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -60,6 +74,20 @@ def test_no_two_ways_at_once_leave_an_organization_ownerless(one: Way, size: int
                 assert (other.__name__, orphans, unknown) == (other.__name__, 0, [])
                 # Each race had a winner, who heard nothing.
                 assert len(raised) <= size
+
+
+@pytest.mark.parametrize("way", [delete_user, deactivate_by_staff], ids=lambda way: way.__name__)
+@REOPENED
+def test_no_organization_comes_back_to_an_owner_who_leaves(way: Way, size: int) -> None:
+    """Its only owner may leave while it is closed, and it may come back while its owner stays."""
+    with charlie_untouched():
+        pairs = make_closed(size)
+        rounds = [(partial(reopen, it), partial(way, it)) for it in pairs]
+        told = Ring(f"reopen {way.__name__}").clash(rounds)
+        assert find_ownerless(pairs, is_deleted=False) == []
+        for back, gone in told:
+            outcome = (type(back), type(gone))
+            assert outcome in {(NoneType, SoleOwner), (OwnersGone, NoneType)}
 
 
 @pytest.fixture
