@@ -142,9 +142,23 @@ class UserAdmin(StaffAdmin, AnyUserAdmin):
         if not change:
             obj.date_joined = now
         super().save_model(request, obj, form, change)
+        subject, actor = Reference("user", obj.pk), actor_of(request)
         if not change:
-            subject = Reference("user", obj.pk)
-            record("user.created", actor=actor_of(request), subject=subject, now=now)
+            record("user.created", actor=actor, subject=subject, now=now)
+        elif changed := list(form.changed_data):
+            before = {
+                f"{name}_before": str(form.initial.get(name) or "")
+                for name in ("username", "email", "name")
+                if name in changed
+            }
+            record(
+                "user.changed",
+                actor=actor,
+                subject=subject,
+                now=now,
+                facts={"fields": changed},
+                details=before,
+            )
 
     @admin.action(description="Activate", permissions=["change"])
     def activate(self, request: HttpRequest, queryset: Any) -> None:

@@ -9,7 +9,8 @@ from django.db import transaction
 from accounts.exceptions import Oneself, SomebodyElse
 from accounts.models import Session, User
 from audit.actors import Actor
-from audit.events import Reference, record, redact_person
+from audit.events import Reference, record
+from audit.forgetting import redact_person
 from erasure.approval import approve
 from erasure.brakes import forbid_paused
 from erasure.closing import Erasure

@@ -14,6 +14,7 @@ USERS_DELETE = "users:delete"
 USERS_ERASE = "users:erase"
 DELETIONS_RESTORE = "deletions:restore"
 BILLING_READ = "billing:read"
+AUDIT_READ = "audit:read"
 
 PERSONAL = frozenset(
     {
@@ -28,12 +29,20 @@ PERSONAL = frozenset(
         WEBHOOKS_READ,
         WEBHOOKS_WRITE,
         BILLING_READ,
+        AUDIT_READ,
     }
 )
 """A key of a user's own may hold these."""
 
 ORGANIZATION = frozenset(
-    {USERS_DELETE, ORGANIZATIONS_READ, ORGANIZATIONS_WRITE, WEBHOOKS_READ, WEBHOOKS_WRITE}
+    {
+        USERS_DELETE,
+        ORGANIZATIONS_READ,
+        ORGANIZATIONS_WRITE,
+        WEBHOOKS_READ,
+        WEBHOOKS_WRITE,
+        AUDIT_READ,
+    }
 )
 """A key of an organization, a platform key, may hold these."""
 
@@ -62,5 +71,6 @@ DESCRIPTIONS = {
     BILLING_READ: "read the subscription of organizations that one belongs to",
     USERS_DELETE: "delete the users that the organization manages, and their logs",
     USERS_ERASE: "erase any user but oneself (staff)",
+    AUDIT_READ: "read the audit events of organizations that one runs; of all (staff)",
     DELETIONS_RESTORE: "see deletions and restore what they took (staff)",
 }

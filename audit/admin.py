@@ -3,12 +3,30 @@
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
 from audit.models import AuditEvent, EventDetail
+from audit.querying import about
 from erasure.desk.pages import ReadOnlyAdmin
 from erasure.desk.shown import show_id, show_person, tell_facts
-from erasure.desk.staff import by_time, date_column
+from erasure.desk.staff import by_time, date_column, find_id
+
+
+class Story(admin.SimpleListFilter):
+    """Everything about one person or organization, oldest first: reached by a link on their id."""
+
+    title = "story"
+    parameter_name = "story"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        given = request.GET.get(self.parameter_name, "")
+        return [(given, given)] if find_id(given) else []
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        found = find_id(self.value() or "")
+        return queryset.filter(about(found)) if found else queryset
 
 
 @admin.register(AuditEvent)
@@ -23,10 +41,10 @@ class AuditEventAdmin(ReadOnlyAdmin):
         "channel",
         "shown_facts",
     )
-    list_filter = ("action", "channel", "outcome", by_time("at", "time"))
+    list_filter = (Story, "action", "channel", "outcome", by_time("at", "time"))
     list_per_page = 50
     show_full_result_count = False
-    id_columns = ("pk", "subject_id", "actor_id", "organization_id", "credential_id")
+    id_columns = ("pk", "subject_id", "actor_id", "person_id", "organization_id", "credential_id")
     search_fields = ("request_id__exact",)
     search_help_text = "Account id (usr_…), any other id, or request id (req_…)"
     fieldsets: ClassVar[Any] = (
@@ -37,13 +55,19 @@ class AuditEventAdmin(ReadOnlyAdmin):
             "Personal details",
             {
                 "fields": ("details",),
-                "description": "Kept beside the event, and erased with the person they are about.",
+                "description": "Kept beside the event, and erased with whoever acted or whom it "
+                "happened to. The event holds a commitment to each.",
             },
         ),
+        ("Proof", {"fields": ("position",)}),
     )
 
     def describe(self, row: AuditEvent) -> str:
         return row.action
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, str]:
+        # A story is read from its beginning.
+        return ("at", "id") if request.GET.get(Story.parameter_name) else ("-at", "-id")
 
     @admin.display(description="Subject")
     def subject(self, event: AuditEvent) -> str:
@@ -55,7 +79,11 @@ class AuditEventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Organization")
     def shown_organization(self, event: AuditEvent) -> str:
-        return str(event.organization_id or "-")
+        return _linked(str(event.organization_id), event.organization_id)
+
+    @admin.display(description="Position in the sealed log")
+    def position(self, event: AuditEvent) -> str:
+        return "not sealed yet" if event.sealed_seq is None else str(event.sealed_seq)
 
     @admin.display(description="Key")
     def used_key(self, event: AuditEvent) -> str:
@@ -74,9 +102,19 @@ class AuditEventAdmin(ReadOnlyAdmin):
         ]
         if not rows:
             return "None is kept."
-        lines = format_html_join("", "<dt>{}</dt><dd>{} (about {})</dd>", rows)
+        lines = format_html_join("", "<dt>{}</dt><dd>{} (by {})</dd>", rows)
         return format_html('<dl class="facts">{}</dl>', lines)
 
 
 def _typed(kind: str, value: Any) -> str:
-    return format_html('<span class="typed-id">{}</span>', show_id(kind, value) or "-")
+    return _linked(show_id(kind, value), value)
+
+
+def _linked(text: str, value: Any) -> str:
+    """Return an id that leads to its story."""
+    if value is None:
+        return format_html('<span class="typed-id">{}</span>', text or "-")
+    url = reverse("admin:audit_auditevent_changelist")
+    return format_html(
+        '<a class="typed-id" href="{}?{}={}">{}</a>', url, Story.parameter_name, value, text
+    )

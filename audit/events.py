@@ -1,15 +1,16 @@
-"""Writing and redacting events."""
+"""Writing events."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from secrets import token_bytes
 from typing import Any
 from uuid import UUID
 
-from django.db import models
 from uuid_utils.compat import uuid7
 
 from audit.actors import Actor
+from audit.entries import SALT, commit
 from audit.listeners import Told, Witness, listeners_to
 from audit.models import AuditEvent, EventDetail
 from audit.statements import insert, insert_columns
@@ -27,44 +28,59 @@ def record(
     action: str,
     *,
     actor: Actor,
-    subject: Reference,
+    subject: Reference | None,
     now: datetime,
     organization_id: UUID | None = None,
     facts: Mapping[str, Any] | None = None,
     outcome: str = "done",
     keep_details: bool = False,
+    details: Mapping[str, str] | None = None,
 ) -> UUID:
     """Write one event in the caller's transaction and return its id.
 
-    ``facts`` must hold no personal data. With ``keep_details`` the actor's address and user agent
-    are written beside the event, as values that ``redact_person`` can erase; leave it off where
-    the event tells of that very person's erasure. Listeners hear of it in the same transaction.
+    ``facts`` must hold no personal data. ``details`` are personal values, such as an address before
+    a change or the reason that staff typed: they are written beside the event, which only commits
+    to them, and whoever erases the actor or the subject erases them. With ``keep_details`` the
+    actor's address and user agent are among them; leave it off where the event tells of that very
+    person's erasure. Listeners hear of it in the same transaction; not of one without a subject.
     """
+    kind, subject_id = (subject.kind, subject.id) if subject else ("", None)
+    personal = dict(details or {})
+    if keep_details and actor.person_id:
+        personal |= {"address": actor.origin.address, "user_agent": actor.origin.user_agent}
+    person_id = actor.person_id or actor.user_id
+    kept = [
+        EventDetail(
+            person_id=person_id,
+            subject_id=subject_id if subject_id != person_id else None,
+            field=field,
+            value=value,
+            salt=token_bytes(SALT),
+        )
+        for field, value in personal.items()
+        if value
+    ]
     event = AuditEvent(
         at=now,
         action=action,
         outcome=outcome,
         actor_kind=actor.kind,
         actor_id=actor.id,
-        subject_kind=subject.kind,
-        subject_id=subject.id,
+        person_id=actor.person_id if actor.person_id != actor.id else None,
+        subject_kind=kind,
+        subject_id=subject_id,
         organization_id=organization_id or actor.organization_id,
         credential_id=actor.credential_id,
         channel=actor.channel,
         request_id=actor.request_id,
         facts=dict(facts or {}),
+        commitments={it.field: commit(bytes(it.salt), it.field, it.value) for it in kept},
     )
     insert(event)
-    if keep_details and actor.person_id:
-        details = {"address": actor.origin.address, "user_agent": actor.origin.user_agent}
-        insert(
-            *(
-                EventDetail(event_id=event.id, person_id=actor.person_id, field=field, value=value)
-                for field, value in details.items()
-                if value
-            )
-        )
-    if heard := listeners_to(action):
+    for detail in kept:
+        detail.event_id = event.id
+    insert(*kept)
+    if subject is not None and (heard := listeners_to(action)):
         witness = Witness(event.id, subject.id, event.organization_id, event.facts)
         told = Told(action, subject.kind, [witness], now)
         for listener in heard:
@@ -100,6 +116,7 @@ def record_many(
             "action": action,
             "actor_kind": actor.kind,
             "actor_id": actor.id,
+            "person_id": actor.person_id if actor.person_id != actor.id else None,
             "subject_kind": kind,
             "subject_id": [it.subject_id for it in happenings],
             "organization_id": organizations if any(organizations) else None,
@@ -116,23 +133,3 @@ def record_many(
         ]
         for listener in heard:
             listener(Told(action, kind, witnesses, now))
-
-
-def redact_person(person_id: UUID) -> int:
-    """Erase every personal value that the log holds about a person; return how many there were.
-
-    GDPR Art. 17(1). The events themselves stay: they hold opaque ids only.
-    """
-    removed, _ = EventDetail.objects.filter(person_id=person_id).delete()
-    return removed
-
-
-def forget_events(ids: Collection[UUID]) -> int:
-    """Remove events whose retention is over, with what is personal about them; return how many.
-
-    The one way out of the log, in the caller's transaction. GDPR Art. 5(1)(e).
-    """
-    EventDetail.objects.filter(event_id__in=ids).delete()
-    # The log's own manager refuses every removal.
-    removed, _ = models.QuerySet(AuditEvent).filter(pk__in=ids).delete()
-    return removed

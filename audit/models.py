@@ -1,4 +1,10 @@
-"""Events hold opaque ids only. What is personal about one lies beside it and can be erased."""
+"""Events hold opaque ids only. What is personal about one lies beside it and can be erased.
+
+An event commits to each personal value by a salted hash, and the tree of RFC 6962 over all events
+lies in tiles. Triggers of the database see to it that none of these tables is rewritten.
+"""
+
+from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
@@ -8,7 +14,11 @@ from audit.querysets import AppendOnlyQuerySet
 
 
 class AuditEvent(models.Model):
-    """One thing that happened. No foreign keys: an event outlives everything it speaks of."""
+    """One thing that happened. No foreign keys: an event outlives everything it speaks of.
+
+    ``person_id`` is the human behind the actor where that is not the actor itself. ``sealed_seq``
+    is the event's position in the tree, from 0; the sealer gives it, once.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     at = models.DateTimeField(db_index=True)
@@ -16,6 +26,7 @@ class AuditEvent(models.Model):
     outcome = models.CharField(max_length=16, default="done")
     actor_kind = models.CharField(max_length=16)
     actor_id = models.UUIDField(null=True)
+    person_id = models.UUIDField(null=True)
     subject_kind = models.CharField(max_length=32, blank=True)
     subject_id = models.UUIDField(null=True, db_index=True)
     organization_id = models.UUIDField(null=True)
@@ -23,6 +34,8 @@ class AuditEvent(models.Model):
     channel = models.CharField(max_length=32)
     request_id = models.CharField(max_length=40, blank=True)
     facts = models.JSONField(default=dict, blank=True)
+    commitments = models.JSONField(default=dict, blank=True)
+    sealed_seq = models.BigIntegerField(null=True, editable=False)
 
     objects = AppendOnlyQuerySet.as_manager()
 
@@ -34,12 +47,26 @@ class AuditEvent(models.Model):
                 fields=["actor_id"], condition=Q(actor_id__isnull=False), name="event_by_actor"
             ),
             models.Index(
-                fields=["organization_id"],
+                fields=["person_id"], condition=Q(person_id__isnull=False), name="event_by_person"
+            ),
+            models.Index(
+                fields=["organization_id", "id"],
                 condition=Q(organization_id__isnull=False),
                 name="event_by_organization",
             ),
             models.Index(
                 fields=["request_id"], condition=~Q(request_id=""), name="event_by_request"
+            ),
+            # The sealer's list of what is left to do. It is empty nearly always.
+            models.Index(
+                fields=["id"], condition=Q(sealed_seq__isnull=True), name="event_unsealed"
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["sealed_seq"],
+                condition=Q(sealed_seq__isnull=False),
+                name="one_event_per_position",
             ),
         ]
 
@@ -48,21 +75,83 @@ class AuditEvent(models.Model):
 
 
 class EventDetail(models.Model):
-    """A personal value that belongs to an event: an address, a user agent.
+    """A personal value that belongs to an event: an address, a user agent, a reason that was typed.
 
-    ``person_id`` is the person the value is about. Erasing removes the row; the event stays.
+    ``person_id`` is the person who acted and ``subject_id`` the event's subject where that is
+    another. The erasure of either removes the row, value and salt; the event stays.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    event_id = models.UUIDField(db_index=True)
-    person_id = models.UUIDField(db_index=True)
+    event_id = models.UUIDField()
+    person_id = models.UUIDField(null=True)
+    subject_id = models.UUIDField(null=True)
     field = models.CharField(max_length=32)
     value = models.TextField()
+    salt = models.BinaryField(default=bytes)
 
     class Meta:
+        indexes = [
+            models.Index(
+                fields=["person_id"], condition=Q(person_id__isnull=False), name="detail_by_person"
+            ),
+            models.Index(
+                fields=["subject_id"],
+                condition=Q(subject_id__isnull=False),
+                name="detail_by_subject",
+            ),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["event_id", "field"], name="one_value_per_event_field"),
         ]
 
     def __str__(self) -> str:
         return f"{self.field} of {self.event_id}"
+
+
+class TreeHead(models.Model):
+    """The one row that a sealer locks: how many events are sealed."""
+
+    THE_ONE: ClassVar[int] = 1
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=THE_ONE)
+    size = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.size} events are sealed"
+
+
+class Tile(models.Model):
+    """Up to 256 neighbouring nodes of the tree, 32 bytes each (C2SP tlog-tiles): those of levels 0,
+    8, 16 and so on. The rest follows from them. A tile only ever grows."""
+
+    id = models.BigIntegerField(primary_key=True)
+    hashes = models.BinaryField()
+
+    def __str__(self) -> str:
+        return f"tile {self.id}"
+
+
+class Checkpoint(models.Model):
+    """A signed statement of the tree's size and root, as a note."""
+
+    size = models.BigIntegerField(primary_key=True)
+    at = models.DateTimeField()
+    note = models.TextField()
+
+    class Meta:
+        ordering = ["size"]
+
+    def __str__(self) -> str:
+        return f"checkpoint of {self.size} events"
+
+
+class Publication(models.Model):
+    """The last checkpoint that somebody outside was given, and how the last attempt ended."""
+
+    name = models.CharField(max_length=200, primary_key=True)
+    size = models.BigIntegerField(default=0)
+    at = models.DateTimeField(null=True)
+    error = models.CharField(max_length=200, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.size}"

@@ -228,6 +228,16 @@ if sys.argv[1:2] != ["make_receipt_key"]:
 RECEIPT_KEY_FILE = None if PRODUCTION else VAR_DIR / "receipt-key.json"
 RECEIPT_KEYS = env.str("RECEIPT_KEYS", "")
 RECEIPT_ISSUER = env.str("RECEIPT_ISSUER", "Sexton")
+# The audit log's checkpoints: who signs them, under which name, and whom they go to.
+AUDIT_SIGNING_KEY = env.str("AUDIT_SIGNING_KEY", "")
+AUDIT_ORIGIN = env.str("AUDIT_ORIGIN", "") or f"{ALLOWED_HOSTS[0].lstrip('*.') or 'sexton'}/audit"
+if not re.fullmatch(r"[^\s+]+", AUDIT_ORIGIN):
+    raise ImproperlyConfigured("AUDIT_ORIGIN must hold neither white space nor a plus sign.")
+AUDIT_SEAL_EVERY = timedelta(seconds=env.int("AUDIT_SEAL_SECONDS", 10))
+AUDIT_PUBLISH_EVERY = timedelta(seconds=env.int("AUDIT_PUBLISH_SECONDS", 300))
+AUDIT_WEBHOOKS = env.list("AUDIT_WEBHOOKS", default=[])
+AUDIT_MAILS = env.list("AUDIT_MAILS", default=[])
+AUDIT_MAIL_EVERY = timedelta(hours=env.int("AUDIT_MAIL_HOURS", 24))
 BACKUP_RETENTION_DAYS = env.int("BACKUP_RETENTION_DAYS", 30)
 
 API_KEY_PREFIX = env.str("API_KEY_PREFIX", "sk-")

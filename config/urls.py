@@ -28,6 +28,7 @@ urlpatterns = [
     path("billing/stripe", hear_stripe),
     path("", include("erasure.api.deletions")),
     path("", include("organizations.api.applications")),
+    path("", include("audit.api.events")),
     path("", include("apikeys.api.keys")),
     path("", include("organizations.oauth.urls")),
     path("", include("accounts.pages")),

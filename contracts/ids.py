@@ -17,9 +17,11 @@ DELETION = "del"
 INVITATION = "inv"
 CURSOR = "cur"
 APPLICATION = "app"
+EVENT = "evt"
 SUFFIX_PATTERN = "[0-7][0-9a-hjkmnp-tv-z]{25}"
 USER_PATTERN = f"^{USER}_{SUFFIX_PATTERN}$"
 DELETION_PATTERN = f"^{DELETION}_{SUFFIX_PATTERN}$"
+EVENT_PATTERN = f"^{EVENT}_{SUFFIX_PATTERN}$"
 
 
 def encode(prefix: str, value: UUID) -> str:

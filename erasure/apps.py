@@ -14,12 +14,14 @@ class ErasureConfig(AppConfig):
         for name in ("contrib", "records", "retention"):
             import_module(f"erasure.{name}")
         autodiscover_modules("policies", "chores", "refusals")
+        from erasure import checkpoints
         from erasure.catalogue import check_catalogue
         from erasure.checks import check_policies
         from erasure.gate import mark_new_database
         from erasure.indexes import make_missing_indexes
         from erasure.keycheck import check_key
 
+        checkpoints.register()
         checks.register(check_policies, checks.Tags.models)
         checks.register(check_key)
         checks.register(check_catalogue, checks.Tags.database)

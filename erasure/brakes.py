@@ -4,7 +4,7 @@ A pause stops what runs by itself: the purge, the sweep, workers. It stands unti
 it, and every set of a purge looks again, so that a run stops between two transactions.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -62,7 +62,7 @@ def place_pause(
             placed_at=now,
             placed_by_id=actor.person_id,
         )
-        _record("pause.placed", pause, actor, now)
+        _record("pause.placed", pause, actor, now, {"reason": reason})
     return pause.id
 
 
@@ -149,7 +149,13 @@ def paused_by(pause: Pause) -> Reference:
     return Reference(managing_kind() or "subject", subject_id)
 
 
-def _record(action: str, pause: Pause, actor: Actor, now: datetime) -> None:
+def _record(
+    action: str,
+    pause: Pause,
+    actor: Actor,
+    now: datetime,
+    details: Mapping[str, str] | None = None,
+) -> None:
     record(
         action,
         actor=actor,
@@ -157,4 +163,5 @@ def _record(action: str, pause: Pause, actor: Actor, now: datetime) -> None:
         now=now,
         organization_id=pause.organization_id,
         facts={"pause": str(pause.id)},
+        details=details,
     )

@@ -18,7 +18,7 @@ from uuid import UUID
 from django.db import connection
 
 from erasure.branches import Branch, Keys, branches_of, is_tree, walked_field
-from erasure.carrying import assignments, delete_by_key
+from erasure.carrying import assignments, delete_by_key, doorway
 from erasure.circles import start, walk
 from erasure.composing import Composer
 from erasure.dialects import Sql, plain_field
@@ -129,7 +129,9 @@ class Stretches:
         if self.closure.is_recursive(step.model):
             doomed = self._reach(step.model, keys)
         steps = {one.model: one for one in self.closure.removals}
-        for model, rows in delete_by_key(self.dialect, doomed).items():
+        with doorway(doomed):
+            done = delete_by_key(self.dialect, doomed)
+        for model, rows in done.items():
             tally.add(steps[model], self.id, rows)
 
     def _overwrite(self, step: "Step", touched: Touched, keys: Sequence[Any]) -> int:

@@ -15,6 +15,8 @@ from typing import Any
 
 from django.conf import settings
 
+from audit.sealing import count_unsealed
+from audit.tasks import seal_and_publish
 from erasure import ended, retention, taskrows, totals
 from erasure.bulk import carry_on
 from erasure.chores import all_chores, all_errands
@@ -139,6 +141,14 @@ def warn_subjects(now: datetime, execute: bool) -> Facts:
     return {"warned": sum(not is_stopping() and warn(request, now=now) for request in near)}
 
 
+def seal_log(now: datetime, execute: bool) -> Facts:
+    """Seal the audit log and publish its checkpoint. A worker does so more often between sweeps."""
+    if not execute:
+        return {"sealed": count_unsealed()}
+    done = seal_and_publish()
+    return {"sealed": done["events"], "unpublished": len(done["unpublished"])}
+
+
 def enforce_retention(now: datetime, execute: bool) -> Facts:
     done = retention.enforce(now=now, execute=execute)
     for label, rows in ended.forget_ended(now=now, execute=execute).items():
@@ -173,6 +183,8 @@ STEPS: Mapping[str, Callable[[datetime, bool], Facts]] = {
     "files": remove_files,
     "warnings": warn_subjects,
     "totals": add_up,
+    # Before events go whose retention is over: only what is sealed may go.
+    "audit": seal_log,
     "retention": enforce_retention,
     "errands": run_errands,
     "chores": do_chores,

@@ -7,6 +7,7 @@ The texts hold no personal data and no staff's reason, since anybody may read th
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
@@ -14,6 +15,8 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Max
 from django.utils.timesince import timesince
 
+from audit.models import AuditEvent
+from audit.publishing import count_behind
 from erasure import gate
 from erasure.clocks import SWEPT, sweep_every
 from erasure.models import DeletionRequest, Heartbeat, Pause
@@ -63,6 +66,16 @@ def check_pauses(now: datetime) -> Finding:
     return Finding()
 
 
+def check_audit(now: datetime) -> Finding:
+    """Warn while events wait for their seal, or a checkpoint does not get out."""
+    waiting = AuditEvent.objects.filter(sealed_seq=None, id__lt=_first_id(now - 2 * sweep_every()))
+    if getattr(settings, "ERASURE_SWEEP_EXPECTED", True) and waiting.exists():
+        return Finding("warning: events of the audit log wait to be sealed")
+    if count_behind():
+        return Finding("warning: a checkpoint of the audit log could not be published")
+    return Finding()
+
+
 def register_alarm(name: str, look: Callable[[datetime], str]) -> None:
     """Make a check of another room known: ``look`` returns what is wrong, in words without
     personal data, or nothing when all is well. What is wrong turns readiness red."""
@@ -81,6 +94,7 @@ CHECKS: Mapping[str, Callable[[datetime], Finding]] = {
     "ledger": check_ledger,
     "sweep": check_sweep,
     "pauses": check_pauses,
+    "audit": check_audit,
 }
 
 
@@ -91,6 +105,11 @@ def find(now: datetime) -> dict[str, Finding]:
         name: Finding(alarms[name], red=True) if name in alarms else Finding()
         for name in sorted(_alarms)
     }
+
+
+def _first_id(at: datetime) -> UUID:
+    """Return the least key that can have been made at a time: keys begin with milliseconds."""
+    return UUID(int=int(at.timestamp() * 1000) << 80)
 
 
 def _first_need() -> datetime | None:

@@ -76,7 +76,9 @@ def place_hold(
             placed_at=now,
             placed_by_id=actor.person_id,
         )
-        record("hold.placed", actor=actor, subject=subject, now=now, facts={"hold": str(hold.id)})
+        facts = {"hold": str(hold.id)}
+        typed = {"reason": reason}
+        record("hold.placed", actor=actor, subject=subject, now=now, facts=facts, details=typed)
         return hold.id
 
 

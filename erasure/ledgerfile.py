@@ -149,6 +149,20 @@ def _write_whole(descriptor: int, data: bytes) -> int:
     return whole
 
 
+def write_safely(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all, whatever happens, and wait for the disk."""
+    draft = path.with_name(f".{path.name}.{uuid4()}")
+    try:
+        with draft.open("x") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:

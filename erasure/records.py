@@ -23,6 +23,7 @@ RECORD = replace(
 DECIDED = "Shows who decided, when and why."
 """Of decisions of staff, which are forgotten some time after they have ended."""
 ERASED = "Erased with its subject."
+TREE = "It holds hashes and signatures, and how far they have been published."
 FREE_TEXT = "Staff wrote it in their own words, and may have named somebody."
 
 
@@ -36,17 +37,43 @@ policy(
     loose=[
         Loose("subject_id", kind="*", kind_field="subject_kind", fate=RECORD),
         Loose("actor_id", kind="*", kind_field="actor_kind", fate=ACCOUNTABILITY),
+        Loose("person_id", kind="*", fate=ACCOUNTABILITY),
         Loose("organization_id", kind="*", fate=ACCOUNTABILITY),
     ],
-    opaque=["id", "at", "action", "outcome", "credential_id", "channel", "request_id"],
-    harmless={"facts": "Written by services alone: ids, counts and codes, nothing that was typed."},
+    opaque=[
+        "id",
+        "at",
+        "action",
+        "outcome",
+        "credential_id",
+        "channel",
+        "request_id",
+        "sealed_seq",
+    ],
+    harmless={
+        "facts": "Written by services alone: ids, counts and codes, nothing that was typed.",
+        "commitments": "Salted hashes. Without the salt, which is erased, nothing leads back.",
+    },
 )
 policy(
     "audit.EventDetail",
-    loose=[Loose("person_id", kind="*", fate=DELETE)],
+    loose=[
+        Loose("person_id", kind="*", fate=DELETE),
+        Loose("subject_id", kind="*", fate=DELETE),
+    ],
     personal=["value"],
+    secret=["salt"],
     opaque=["id", "event_id", "field"],
 )
+policy("audit.TreeHead", opaque=["id", "size"], nobody=TREE)
+policy("audit.Tile", opaque=["id"], harmless={"hashes": "Hashes of hashes."}, nobody=TREE)
+policy(
+    "audit.Checkpoint",
+    opaque=["size", "at"],
+    harmless={"note": "A number, a hash, a time and a signature."},
+    nobody=TREE,
+)
+policy("audit.Publication", opaque=["name", "size", "at", "error"], nobody=TREE)
 policy(
     "erasure.DeletionRequest",
     loose=[

@@ -21,7 +21,7 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.utils.dateparse import parse_datetime
 
-from audit.events import forget_events
+from audit.forgetting import forget_events
 from audit.models import AuditEvent
 from erasure.models import DeletionRequest, Heartbeat
 from erasure.policies import Delete, Keep, Loose, Policy, all_policies

@@ -48,9 +48,10 @@ class SigningKey:
         return public_jwk(self.private.public_key())
 
 
-def signing_key() -> SigningKey:
-    """Return the key that signs now. Raises ImproperlyConfigured when it is no Ed25519 key."""
-    text = getattr(settings, "RECEIPT_SIGNING_KEY", "")
+def signing_key(own: str = "") -> SigningKey:
+    """Return the key that signs now: the one given, or that of receipts. Raises
+    ImproperlyConfigured when it is no Ed25519 key."""
+    text = own or getattr(settings, "RECEIPT_SIGNING_KEY", "")
     file = getattr(settings, "RECEIPT_KEY_FILE", None)
     if not text and not file:
         raise ImproperlyConfigured(

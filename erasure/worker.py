@@ -6,13 +6,16 @@ transaction it is in; SIGKILL costs nothing but the lease that another one has t
 """
 
 import logging
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connections
 from django.utils import timezone
 from django.utils.crypto import get_random_string
 
+from audit.tasks import seal_and_publish
 from erasure.clocks import claim_sweep, sweep
 from erasure.engines import is_behind, is_database
 from erasure.stopping import is_stopping, wait
@@ -37,12 +40,14 @@ def work(
     """
     name = get_random_string(32)
     ran = 0
+    sealer = Sealer()
     if once:
         sweep(now=clock(), execute=True)
     while not is_stopping():
         try:
             if not once and claim_sweep(now=clock(), every=every):
                 sweep(now=clock(), execute=True)
+            sealer.run()
             found = run_task(name)
         except (OperationalError, InterfaceError):
             if once:
@@ -58,6 +63,27 @@ def work(
             close_old_connections()
             wait(poll)
     return ran
+
+
+class Sealer:
+    """Seals the audit log every AUDIT_SEAL_EVERY, between two tasks."""
+
+    def __init__(self) -> None:
+        every: timedelta = getattr(settings, "AUDIT_SEAL_EVERY", timedelta(seconds=10))
+        self.every = every.total_seconds()
+        self.last = time.monotonic()
+
+    def run(self) -> None:
+        """Seal if it is time. A log that cannot be sealed keeps no other work from being done."""
+        if time.monotonic() - self.last < self.every or is_behind():
+            return
+        self.last = time.monotonic()
+        try:
+            seal_and_publish()
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            logger.exception("the audit log cannot be sealed")
 
 
 def run_task(worker: str) -> bool:

@@ -19,7 +19,7 @@ import pytest
 from django.conf import settings
 from pytest_django.plugin import blocking_manager_key
 
-from tests.databases import VENDORS, Switch, start_postgres
+from tests.databases import VENDORS, Switch, let_tests_flush, start_postgres
 
 switch_key = pytest.StashKey[Switch]()
 
@@ -28,6 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # The controller starts PostgreSQL once; the workers of a parallel run inherit its address.
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         start_postgres()
+    let_tests_flush()
     folder = Path(tempfile.mkdtemp(prefix="sexton-test-"))
     # The settings were read before this file, from this checkout's own environment.
     settings.ERASURE_LEDGER = settings.RECEIPT_SIGNING_KEY = settings.RECEIPT_KEYS = ""

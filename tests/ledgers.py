@@ -9,12 +9,13 @@ from uuid import UUID
 
 from django.apps import apps
 from django.core import serializers
-from django.db import connection, transaction
+from django.db import connection
 from django.test import override_settings
 from uuid_utils.compat import uuid7
 
 from erasure import gate
 from erasure.ledger import Entry, Ledger, State, born_text, open_ledger
+from tests.databases import triggers_off
 
 
 @contextmanager
@@ -53,7 +54,7 @@ class Backup:
         }
 
     def restore(self) -> None:
-        with transaction.atomic(), connection.constraint_checks_disabled():
+        with triggers_off(), connection.constraint_checks_disabled():
             with connection.cursor() as cursor:
                 if connection.vendor == "postgresql":
                     names = [connection.ops.quote_name(m._meta.db_table) for m in self.models]

@@ -19,6 +19,7 @@ from django.utils.text import capfirst
 
 from audit.actors import Actor
 from erasure.desk.foreseen import Seen
+from erasure.desk.history import record_entry
 from erasure.desk.refusals import explain
 from erasure.desk.shown import speak_ids
 from erasure.desk.staff import AnyAdmin, actor_of, find_id
@@ -96,10 +97,17 @@ class StaffAdmin(AnyAdmin):
             self.message_user(request, f"{capfirst(self.opts.verbose_name)} {name}: {text}", level)
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        record_entry("admin.added", request, obj, message)
         return self._name_entry(super().log_addition(request, obj, message), obj)
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        record_entry("admin.changed", request, obj, message)
         return self._name_entry(super().log_change(request, obj, message), obj)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        for obj in queryset:
+            record_entry("admin.deleted", request, obj, "")
+        return super().log_deletions(request, queryset)
 
     def message_user(self, request: HttpRequest, message: Any, *args: Any, **kwargs: Any) -> None:
         # The same type again: what Django has marked as safe HTML stays so.

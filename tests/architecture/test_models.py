@@ -81,6 +81,7 @@ def test_durable_transactions_are_opened_in_services_and_the_engine_only() -> No
         "accounts/services.py",
         "accounts/joining.py",
         "apikeys/services.py",
+        "audit/forgetting.py",
         "organizations/archiving.py",
         "organizations/founding.py",
         "organizations/invitations.py",

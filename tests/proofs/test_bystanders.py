@@ -31,6 +31,7 @@ from erasure.planner import make_plan
 from erasure.purging import purge_due
 from erasure.subjects import get_kind
 from organizations.models import ManagedUser, Organization
+from tests.databases import triggers_off
 from tests.proofs.catalogue import OVERWRITTEN, Belongings, Catalogue, Key, Rows, count_by_table
 from tests.proofs.graphs import GIVEN, Graph, World
 from tests.proofs.sizes import BYSTANDERS
@@ -234,7 +235,7 @@ def start_anew() -> None:
     models = [it for it in apps.get_models(include_auto_created=True) if not it._meta.proxy]
     names = [f'"{it._meta.db_table}"' for it in models if it._meta.label not in GIVEN]
     connection.check_constraints()
-    with connection.cursor() as cursor:
+    with triggers_off(), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(f"TRUNCATE {', '.join(names)}")
             return

@@ -2,7 +2,8 @@ import pytest
 from django.utils import timezone
 
 from audit.actors import Actor, Origin
-from audit.events import Reference, record, redact_person
+from audit.events import Reference, record
+from audit.forgetting import redact_person
 from audit.models import AuditEvent, EventDetail
 from audit.querysets import AppendOnlyError
 from tests.bystanders import charlie_untouched

@@ -1,0 +1,99 @@
+"""What a leaf of the tree is made of: the one spelling of an event, and of what hides its details.
+
+An entry is a line that names its form, and the event as JSON: keys sorted, no white space, ASCII
+only. Every key is always there. Personal values are not in it, but commitments to them are:
+
+    sexton-audit-event/1
+    {"action":"user.deleted","actor_id":"…","actor_kind":"user","at":"2026-11-27T09:30:00.000000Z",
+     "channel":"v1_user","commitments":{"address":"<hex>"},"credential_id":null,"facts":{},"id":"…",
+     "organization_id":null,"outcome":"done","person_id":null,"request_id":"req_…",
+     "subject_id":"…","subject_kind":"user"}
+
+(One line after the first; broken here for the page.) The event with the leaf at a position never
+changes, and neither does its entry when the personal values are erased. Needs Python alone.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from json.encoder import encode_basestring_ascii as quote
+from typing import Any
+
+EVENT = b"sexton-audit-event/1\n"
+DETAIL = b"sexton-audit-detail/1\n"
+
+FIELDS = (
+    "action",
+    "actor_id",
+    "actor_kind",
+    "at",
+    "channel",
+    "commitments",
+    "credential_id",
+    "facts",
+    "id",
+    "organization_id",
+    "outcome",
+    "person_id",
+    "request_id",
+    "subject_id",
+    "subject_kind",
+)
+"""An event's values in the order of an entry. Ids, times and documents come as text."""
+
+SALT = 32
+
+_dump = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+def encode_entry(values: Sequence[Any]) -> bytes:
+    """Return the entry of an event from its values, in the order of FIELDS: ids as 36 characters
+    or None, the time as ``write_time`` gives it, the two documents as JSON text."""
+    action, actor, actor_kind, at, channel, hidden, key, facts, pk, org, outcome, *rest = values
+    person, request, subject, subject_kind = rest
+    return (
+        f'{{"action":{quote(action)},"actor_id":{_id(actor)},"actor_kind":{quote(actor_kind)},'
+        f'"at":"{at}","channel":{quote(channel)},"commitments":{canonical(hidden)},'
+        f'"credential_id":{_id(key)},"facts":{canonical(facts)},"id":"{pk}",'
+        f'"organization_id":{_id(org)},"outcome":{quote(outcome)},"person_id":{_id(person)},'
+        f'"request_id":{quote(request)},"subject_id":{_id(subject)},'
+        f'"subject_kind":{quote(subject_kind)}}}'
+    ).encode("ascii")
+
+
+def hash_entry(values: Sequence[Any]) -> bytes:
+    """Return the leaf of an event from its values."""
+    return sha256(b"\x00" + EVENT + encode_entry(values)).digest()
+
+
+def hash_object(event: Mapping[str, Any]) -> bytes:
+    """Return the leaf of an event as an export spells it. ValueError when it is none."""
+    if sorted(event) != list(FIELDS):
+        raise ValueError("not the fields of an event")
+    return sha256(b"\x00" + EVENT + _dump(event).encode("ascii")).digest()
+
+
+def read_entry(entry: bytes) -> dict[str, Any]:
+    """Return an entry as an object: the inverse of ``encode_entry``."""
+    found: dict[str, Any] = json.loads(entry)
+    return found
+
+
+def commit(salt: bytes, field: str, value: str) -> str:
+    """Return the commitment to a personal value: it tells nothing of the value to whoever has not
+    the salt, and no other value fits it."""
+    return sha256(DETAIL + salt + field.encode() + b"\x00" + value.encode()).hexdigest()
+
+
+def canonical(document: str) -> str:
+    """Return a JSON document in its one spelling."""
+    return document if document == "{}" else _dump(json.loads(document))
+
+
+def write_time(at: Any) -> str:
+    """Return a time in UTC with six digits of a second, whatever they are."""
+    return f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def _id(value: str | None) -> str:
+    return "null" if value is None else f'"{value}"'

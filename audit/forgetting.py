@@ -1,0 +1,130 @@
+"""What may leave the log: personal values, and events whose time is over.
+
+Both leave proof behind. An event keeps its commitments to values that are gone, and the tree keeps
+the hash of an event that is gone, so that every older proof still holds. And each is told of by an
+event of its own, by which ``verify_audit_log`` tells a lawful removal from any other.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from audit.actors import Actor
+from audit.doors import open_door
+from audit.events import record
+from audit.evidence import ENDINGS, FORGOTTEN
+from audit.models import AuditEvent, EventDetail
+from audit.sealing import seal
+from audit.statements import Among, as_array
+
+KEPT = Q(action=FORGOTTEN)
+"""What is never removed, for the log could not be understood without."""
+
+PRUNED_AT_ONCE = 2_000
+
+
+def redact_person(person_id: UUID) -> int:
+    """Erase every personal value of the events whose actor or subject is this person; return how
+    many there were. GDPR Art. 17(1).
+
+    The events themselves stay: they hold opaque ids, and commitments that nothing leads back from.
+    The caller records it, in the same transaction, as ``….erased`` or ``….logs_erased``.
+    """
+    connection: Any = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT audit_redact(%s)", [person_id])
+            return int(cursor.fetchone()[0])
+    with open_door("redact"):
+        theirs = EventDetail.objects.filter(Q(person_id=person_id) | Q(subject_id=person_id))
+        return theirs.delete()[0]
+
+
+def forget_events(ids: Collection[UUID], *, because: str = "retention") -> int:
+    """Remove events whose retention is over, with what is personal about them; return how many.
+
+    The one way out of the log, in the caller's transaction. GDPR Art. 5(1)(e). Their hashes stay
+    in the tree, and an event names their positions.
+    """
+    going: Any = models.QuerySet(AuditEvent).filter(Among("id", ids)).exclude(KEPT)
+    if going.filter(sealed_seq=None).exists():
+        # Only what the tree holds can be shown to have been there.
+        seal(now=timezone.now())
+    found = list(
+        going.order_by("sealed_seq").values_list("id", "sealed_seq", "action", "subject_id")
+    )
+    if not found:
+        return 0
+    ended = {subject for _, _, action, subject in found if action.endswith(ENDINGS)}
+    leaving = [pk for pk, *_ in found]
+    bare = _find_bare([it for it in ended if it], leaving) if ended else []
+    record_forgotten([seq for _, seq, *_ in found], bare, because)
+    return _remove(leaving)
+
+
+def prune(*, before: datetime, execute: bool, at_once: int = PRUNED_AT_ONCE) -> int:
+    """Remove all sealed events from before a time, in transactions of some thousand, or only count
+    them; return how many."""
+    old = AuditEvent.objects.filter(at__lt=before).exclude(sealed_seq=None).exclude(KEPT)
+    if not execute:
+        return old.count()
+    removed = 0
+    while ids := list(old.order_by("sealed_seq").values_list("id", flat=True)[:at_once]):
+        with transaction.atomic(durable=True):
+            removed += forget_events(ids, because="age")
+    return removed
+
+
+def record_forgotten(positions: Sequence[int], bare: Sequence[int], because: str) -> None:
+    """Write the event that accounts for positions whose events are gone, and for those whose
+    personal values are, while the event that accounted for that is gone, too."""
+    facts: dict[str, Any] = {
+        "because": because,
+        "events": len(positions),
+        "positions": as_ranges(positions),
+    }
+    if bare:
+        facts["bare"] = as_ranges(bare)
+    record(FORGOTTEN, actor=Actor.system("audit"), subject=None, now=timezone.now(), facts=facts)
+
+
+def as_ranges(numbers: Iterable[int]) -> list[list[int]]:
+    """Return whole numbers as ranges, first and last: ``[1, 2, 3, 7]`` is ``[[1, 3], [7, 7]]``."""
+    ranges: list[list[int]] = []
+    for number in sorted(numbers):
+        if ranges and ranges[-1][1] >= number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ranges
+
+
+def _find_bare(subjects: Collection[UUID], leaving: Collection[UUID]) -> list[int]:
+    """Return the positions of remaining events that have lost their values with these subjects."""
+    theirs: Any = models.QuerySet(AuditEvent).filter(
+        Q(Among("actor_id", subjects))
+        | Q(Among("person_id", subjects))
+        | Q(Among("subject_id", subjects))
+    )
+    rest = theirs.exclude(commitments={}).exclude(sealed_seq=None)
+    gone = set(leaving)
+    known = {pk: seq for pk, seq in rest.values_list("id", "sealed_seq") if pk not in gone}
+    whole = EventDetail.objects.filter(Among("event_id", known)).values_list("event_id", flat=True)
+    return sorted(set(known.values()) - {known[pk] for pk in whole})
+
+
+def _remove(ids: Sequence[UUID]) -> int:
+    connection: Any = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT audit_forget(%s::uuid[])", [as_array(ids)])
+            return int(cursor.fetchone()[0])
+    with open_door("forget"):
+        EventDetail.objects.filter(Among("event_id", ids)).delete()
+        # The log's own manager refuses every removal.
+        return models.QuerySet(AuditEvent).filter(Among("id", ids)).delete()[0]

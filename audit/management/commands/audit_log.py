@@ -1,0 +1,68 @@
+"""``manage.py audit_log``: read the log on the shell, or write it as a file that proves itself."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from audit.exporting import NothingSealed, export
+from audit.management.shell import add_filters, wanted_from
+from audit.models import AuditEvent
+from audit.querying import Wanted, describe, read_page
+from erasure.typeids import spell_id
+
+
+class Command(BaseCommand):
+    help = (
+        "Show audit events, newest first. With --export they are written as lines of JSON, which "
+        "verify_audit_export checks with the public key alone."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_filters(parser)
+        parser.add_argument("--limit", type=int, default=50, help="so many at most; 50")
+        parser.add_argument("--json", action="store_true", help="print a JSON object for each")
+        parser.add_argument("--export", type=Path, metavar="FILE", help="write to a file; - is out")
+        parser.add_argument(
+            "--with-details",
+            action="store_true",
+            help="export the personal values that there are, too",
+        )
+
+    def handle(self, **options: Any) -> None:
+        wanted = wanted_from(options)
+        if options["export"]:
+            self._export(wanted, options["export"], with_details=options["with_details"])
+            return
+        for event in read_page(wanted, before=None, limit=options["limit"]):
+            self.stdout.write(_as_json(event) if options["json"] else _as_line(event))
+
+    def _export(self, wanted: Wanted, path: Path, *, with_details: bool) -> None:
+        try:
+            lines = export(wanted, with_details=with_details)
+        except NothingSealed:
+            raise CommandError("Nothing is sealed yet: run seal_audit_log.") from None
+        if str(path) == "-":
+            self.stdout.writelines(lines)
+            return
+        with path.open("x") as file:
+            path.chmod(0o600)
+            file.writelines(lines)
+
+
+def _as_line(event: AuditEvent) -> str:
+    at = f"{event.at:%Y-%m-%d %H:%M:%S}"
+    subject = f"{event.subject_kind}:{event.subject_id}" if event.subject_id else "-"
+    actor = f"{event.actor_kind}:{event.actor_id}" if event.actor_id else event.actor_kind
+    place = "unsealed" if event.sealed_seq is None else f"#{event.sealed_seq}"
+    facts = f"  {json.dumps(event.facts)}" if event.facts else ""
+    return (
+        f"{at}  {place}  {event.action}  {subject}  by {actor}  {event.channel}  "
+        f"{spell_id('evt', event.pk)}{facts}"
+    )
+
+
+def _as_json(event: AuditEvent) -> str:
+    at = {"position": event.sealed_seq, **describe(event)}
+    return json.dumps(at, default=str)

@@ -1,0 +1,29 @@
+"""``manage.py audit_proof EVENT``: the proof that an event is in the log, as JSON."""
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from audit.management.shell import misuse
+from audit.proving import NotSealed, prove
+from erasure.typeids import read_id, read_uuid
+
+
+class Command(BaseCommand):
+    help = (
+        "Print the proof that an event is in the log: verify_audit_export checks it with the "
+        "public key alone. It holds nothing personal."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("event", help="an event's id, evt_… or bare")
+
+    def handle(self, *, event: str, **options: Any) -> None:
+        found = read_uuid(event) or read_id("evt", event)
+        if found is None:
+            raise misuse(f"{event!r} is no event's id.")
+        try:
+            self.stdout.write(json.dumps(prove(found)))
+        except NotSealed:
+            raise CommandError("There is no such event, or it is not sealed yet.") from None

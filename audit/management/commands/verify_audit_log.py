@@ -1,0 +1,86 @@
+"""``manage.py verify_audit_log``: whether the log is still what was sealed.
+
+Exit codes: 0 it is; 1 it is not, and the first bad record is named; 2 wrong usage.
+"""
+
+import json as jsonlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from audit.publishing import read_archives
+from audit.verifying import Kept, Report, verify
+
+BAD, MISUSED = 1, 2
+
+
+class Command(BaseCommand):
+    help = (
+        "Check every audit event, the Merkle tree, the signatures and what was erased, also "
+        "against older checkpoints: those beside the ledger, and those that you have kept."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--since",
+            metavar="CHECKPOINT",
+            type=Path,
+            action="append",
+            default=[],
+            help="a file that holds a checkpoint from earlier; may be given several times",
+        )
+        parser.add_argument(
+            "--no-kept", action="store_true", help="leave out the checkpoints beside the ledger"
+        )
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+    def handle(self, *, since: Sequence[Path], no_kept: bool, json: bool, **options: Any) -> None:
+        kept = [*_read(since), *([] if no_kept else (Kept(*it) for it in read_archives()))]
+        report = verify(kept)
+        if json:
+            self.stdout.write(jsonlib.dumps({**asdict(report), "kept": len(report.kept)}))
+        else:
+            self.stdout.write("\n".join(tell(report)))
+        if report.fault:
+            raise SystemExit(BAD)
+
+
+def tell(report: Report) -> Iterator[str]:
+    """Yield a report in words."""
+    yield (
+        f"{report.events} events, {report.values} personal values and {report.checkpoints} "
+        f"checkpoints looked at in {report.seconds:.1f} s."
+    )
+    if report.forgotten or report.erased:
+        yield f"Lawfully gone: {report.forgotten} events, {report.erased} personal values."
+    if report.unsealed:
+        yield f"{report.unsealed} events are not sealed yet."
+    if not report.kept:
+        yield "No checkpoint from elsewhere was at hand: a log that was written anew would pass."
+    if report.fault:
+        yield f"BAD: {report.fault.text}"
+    else:
+        yield f"Good: {report.size} sealed events are what was sealed."
+
+
+def _read(files: Sequence[Path]) -> Iterator[Kept]:
+    for file in files:
+        try:
+            yield Kept(str(file), _note_in(file.read_text()))
+        except (OSError, ValueError) as error:
+            raise CommandError(f"{file}: {error}", returncode=MISUSED) from error
+
+
+def _note_in(text: str) -> str:
+    """Return the note in a text, such as a mail that was saved: the words before it are left
+    out, and the line ends that mail gives it."""
+    text = text.replace("\r\n", "\n")
+    head, mark, tail = text.partition("\n— ")
+    if not mark:
+        raise ValueError("there is no checkpoint in it")
+    body = head.removesuffix("\n").rpartition("\n\n")[2]
+    signatures = [f"— {tail}".partition("\n\n")[0].strip()]
+    return f"{body}\n\n" + "\n".join(signatures) + "\n"

@@ -1,0 +1,70 @@
+"""What the log's commands share: reading ids and times, and which events are wanted."""
+
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandError
+
+from audit.querying import Wanted
+from erasure.references import read
+from erasure.typeids import read_uuid
+
+MISUSED = 2
+
+
+def add_filters(parser: ArgumentParser) -> None:
+    """Add the options that say which events are wanted."""
+    parser.add_argument("--action", default="", help="as user.erased; user. means all of users")
+    parser.add_argument("--subject", type=parse_id, metavar="ID", help="whom it happened to")
+    parser.add_argument("--actor", type=parse_id, metavar="ID", help="who did it")
+    parser.add_argument(
+        "--about", type=parse_id, metavar="ID", help="who did it, or whom it happened to"
+    )
+    parser.add_argument("--organization", type=parse_id, metavar="ID", help="within which")
+    parser.add_argument("--since", type=parse_time, help="a time or a day; from then on")
+    parser.add_argument("--until", type=parse_time, help="a time or a day; before then")
+
+
+def wanted_from(options: dict[str, Any]) -> Wanted:
+    """Return which events a command line asks for."""
+    organization = options["organization"]
+    return Wanted(
+        action=options["action"],
+        subject_id=options["subject"],
+        actor_id=options["actor"],
+        about=options["about"],
+        organizations=(organization,) if organization else None,
+        since=options["since"],
+        until=options["until"],
+    )
+
+
+def parse_id(text: str) -> UUID:
+    """Read an id as people see it, ``usr_…`` or bare; for argparse."""
+    if plain := read_uuid(text):
+        return plain
+    if (found := read(text)) is None:
+        raise ArgumentTypeError("must be an id, such as usr_… or a bare one")
+    return found.id
+
+
+def parse_time(text: str) -> datetime:
+    """Read a time or a day in UTC; for argparse."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ArgumentTypeError("must be a time such as 2026-11-27T09:30") from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def parse_days(text: str) -> timedelta:
+    """Read a number of days from one up; for argparse."""
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
+        raise ArgumentTypeError("must be a whole number of days from 1 up")
+    return timedelta(days=int(text))
+
+
+def misuse(text: str) -> CommandError:
+    return CommandError(text, returncode=MISUSED)

@@ -1,0 +1,183 @@
+"""Checks an export or a proof with nothing but the file and the public key.
+
+    python -m audit.offline EXPORT --key KEY [--since CHECKPOINT]
+
+KEY is a verifier key, a JWK set or a PEM, or a file that holds one. Needs neither Django nor a
+database: Python, ``cryptography``, and the modules ``entries``, ``evidence``, ``merkle`` and
+``notes`` beside this one. Exit codes: 0 good, 1 bad, 2 wrong usage.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from audit.entries import commit, hash_object
+from audit.evidence import Evidence, gather
+from audit.merkle import InvalidProof, Range, verify_inclusion
+from audit.notes import Checkpoint, InvalidNote, Verifier, open_note, read_text, read_verifiers
+
+EXPORT, PROOF = "sexton-audit-export/1", "sexton-audit-proof/1"
+
+
+class Bad(Exception):
+    """It is not what was sealed. Says what, and where."""
+
+
+@dataclass
+class Checked:
+    """What a good file holds."""
+
+    checkpoint: Checkpoint
+    events: int = 0
+    values: int = 0
+    erased: int = 0
+
+
+def check(path: Path, keys: Sequence[Verifier], since: Sequence[str] = ()) -> Checked:
+    """Check a file; ``since`` are notes of older checkpoints. Raises Bad, or OSError."""
+    try:
+        with path.open() as file:
+            head = json.loads(file.readline() or "{}")
+        if head.get("form") == PROOF:
+            return _check_proof(head, keys)
+        if head.get("form") != EXPORT:
+            raise Bad("It is neither an export nor a proof.")
+        return _check_export(path, head, keys, since)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Bad(f"It cannot be read: {error}") from error
+
+
+def _check_proof(proof: dict[str, Any], keys: Sequence[Verifier]) -> Checked:
+    checkpoint = _open(proof["checkpoint"], keys)
+    leaf = hash_object(proof["event"])
+    path = [bytes.fromhex(node) for node in proof["path"]]
+    try:
+        verify_inclusion(leaf, proof["position"], checkpoint.size, path, checkpoint.root)
+    except InvalidProof as error:
+        raise Bad(f"The event is not in the log that was signed: {error}.") from error
+    return Checked(checkpoint, events=1)
+
+
+def _check_export(
+    path: Path, head: dict[str, Any], keys: Sequence[Verifier], since: Sequence[str]
+) -> Checked:
+    checkpoint = _open(head["checkpoint"], keys)
+    done = Checked(checkpoint)
+    older = sorted((_open(note, keys) for note in since), key=lambda it: it.size)
+    if older and older[-1].size > checkpoint.size:
+        raise Bad(f"It ends after {checkpoint.size} events; {older[-1].size} have been seen.")
+    # Only a whole log holds all that accounts for what is missing.
+    evidence = gather(it["event"] for it in _read(path) if "event" in it)
+    is_whole, has_details = head["is_whole"], head["has_details"]
+    tree = Range()
+    for line in _read(path):
+        start = tree.size
+        if "skip" in line:
+            for level, index, node in line["skip"]:
+                _skip(tree, level, index, bytes.fromhex(node))
+                _compare(tree, older)
+            if is_whole:
+                _check_gap(evidence, start, tree.size)
+            continue
+        if line["position"] != start:
+            raise Bad(f"The event at position {start} is missing.")
+        _check_details(line, evidence if is_whole and has_details else None, done)
+        tree.append(hash_object(line["event"]))
+        done.events += 1
+        _compare(tree, older)
+    if tree.size != checkpoint.size:
+        raise Bad(f"It ends after {tree.size} events, and {checkpoint.size} were signed.")
+    if tree.root() != checkpoint.root:
+        raise Bad("An event in it is not the one that was signed.")
+    return done
+
+
+def _skip(tree: Range, level: int, index: int, node: bytes) -> None:
+    if index << level != tree.size:
+        raise Bad(f"The event at position {tree.size} is missing.")
+    tree.append_node(level, node)
+
+
+def _compare(tree: Range, older: list[Checkpoint]) -> None:
+    while older and older[0].size <= tree.size:
+        known = older.pop(0)
+        # Within a node that is skipped nothing can be said of it.
+        if known.size == tree.size and known.root != tree.root():
+            raise Bad(f"The first {known.size} events are not those of the older checkpoint.")
+
+
+def _check_gap(evidence: Evidence, start: int, end: int) -> None:
+    for position in range(start, end):
+        if position not in evidence.forgotten:
+            raise Bad(f"The event at position {position} is missing.")
+
+
+def _check_details(line: dict[str, Any], evidence: Evidence | None, done: Checked) -> None:
+    event, position = line["event"], line["position"]
+    promised = dict(event["commitments"])
+    for name, it in line.get("details", {}).items():
+        if promised.pop(name, None) != commit(bytes.fromhex(it["salt"]), name, it["value"]):
+            raise Bad(f"The event at position {position} has another {name} than was signed.")
+        done.values += 1
+    done.erased += len(promised)
+    people = (event["actor_id"], event["person_id"], event["subject_id"])
+    if promised and evidence and not evidence.accounts_for(position, event["at"], people):
+        raise Bad(f"The event at position {position} has lost a value, and nothing says why.")
+
+
+def _open(note: str, keys: Sequence[Verifier]) -> Checkpoint:
+    try:
+        return open_note(note, keys)
+    except InvalidNote as error:
+        raise Bad(f"Its checkpoint: {error}") from error
+
+
+def _read(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open() as file:
+        next(file, None)
+        for line in file:
+            yield json.loads(line)
+
+
+def read_keys(text: str, path: Path) -> list[Verifier]:
+    """Return the keys of a text or file; those without a name get that of the file's log. Raises
+    ValueError or OSError."""
+    try:
+        with path.open() as file:
+            origin = read_text(json.loads(file.readline())["checkpoint"].partition("\n\n")[0])
+        name = origin.origin
+    except (ValueError, KeyError, InvalidNote):
+        name = "unknown"
+    return read_verifiers(text, name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Check an export or a proof of an audit log.")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--key", required=True, help="the public key, or a file that holds it")
+    parser.add_argument("--since", type=Path, action="append", default=[], help="a checkpoint")
+    options = parser.parse_args(arguments)
+    try:
+        keys = read_keys(options.key, options.file)
+        since = [it.read_text() for it in options.since]
+        done = check(options.file, keys, since)
+    except Bad as error:
+        sys.stderr.write(f"BAD: {error}\n")
+        return 1
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    at = f" of {done.checkpoint.at:%Y-%m-%d %H:%M} UTC" if done.checkpoint.at else ""
+    sys.stdout.write(
+        f"Good: {done.events} of {done.checkpoint.size} events are those that "
+        f"{done.checkpoint.origin} signed{at}; {done.values} personal values are in it.\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Checkpoints leave the machine: whoever registers here is given each new one, at least once.
+
+A newer checkpoint vouches for all before it, so nobody is given one that has been overtaken: a
+publisher that was down for a day gets the newest. What was published is noted after the publisher
+has returned; should we die in between it is published again.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from audit.models import Checkpoint, Publication
+
+logger = logging.getLogger("sexton.audit")
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Somebody outside. ``publish`` takes size and note and raises whatever goes wrong; ``every``
+    is the least time between two."""
+
+    name: str
+    publish: Callable[[int, str], None]
+    every: timedelta = timedelta()
+
+
+Publishers = Callable[[], Iterable[Publisher]]
+Kept = Callable[[], Iterable[tuple[str, str]]]
+
+_publishers: dict[str, Publishers] = {}
+_archives: dict[str, Kept] = {}
+
+
+def register_publishers(name: str, publishers: Publishers) -> None:
+    """Add whom checkpoints go to. Asked at each seal, so that settings may change."""
+    _publishers[name] = publishers
+
+
+def register_archive(name: str, read: Kept) -> None:
+    """Add where older checkpoints are read again, as names and notes: the log is held against
+    them."""
+    _archives[name] = read
+
+
+def read_archives() -> Iterable[tuple[str, str]]:
+    """Yield the checkpoints that are kept elsewhere, as names and notes."""
+    for read in _archives.values():
+        yield from read()
+
+
+def publish(*, now: datetime) -> dict[str, str]:
+    """Give the newest checkpoint to everybody who is due; return the failures by publisher."""
+    newest = Checkpoint.objects.last()
+    failed: dict[str, str] = {}
+    if newest is None:
+        return failed
+    known = {it.name: it for it in Publication.objects.all()}
+    for publisher in (it for many in list(_publishers.values()) for it in many()):
+        past = known.get(publisher.name) or Publication(name=publisher.name)
+        if past.size >= newest.size or (past.at and now - past.at < publisher.every):
+            continue
+        try:
+            publisher.publish(newest.size, newest.note)
+        except Exception as error:
+            # The next seal tries again; the others still get theirs.
+            logger.exception("a checkpoint was not published", extra={"publisher": publisher.name})
+            failed[publisher.name] = past.error = type(error).__name__
+        else:
+            past.size, past.at, past.error = newest.size, now, ""
+        past.save()
+    return failed
+
+
+def count_behind() -> int:
+    """Return how many publishers have failed at their last attempt."""
+    return Publication.objects.exclude(error="").count()

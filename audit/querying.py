@@ -1,0 +1,84 @@
+"""Which events somebody wants to see: one set of conditions for the API, the shell and exports."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import models
+from django.db.models import Q
+
+from audit.entries import FIELDS
+from audit.models import AuditEvent
+from audit.statements import Among
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Conditions that all hold; None and empty mean any. ``about`` is whoever the event names as
+    actor, subject or the person behind the actor; ``organizations`` those that it belongs to."""
+
+    action: str = ""
+    subject_id: UUID | None = None
+    actor_id: UUID | None = None
+    about: UUID | None = None
+    organizations: tuple[UUID, ...] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def is_everything(self) -> bool:
+        return self == Wanted()
+
+    def rows(self) -> Any:
+        """Return the events, newest first."""
+        found: Any = models.QuerySet(AuditEvent).order_by("-id")
+        for condition in self._conditions():
+            found = found.filter(condition)
+        return found
+
+    def _conditions(self) -> list[Any]:
+        found: list[Any] = []
+        if self.action:
+            # "user." means whatever happened to users.
+            exact = not self.action.endswith(".")
+            found.append(Q(action=self.action) if exact else Q(action__startswith=self.action))
+        found += [
+            Q(**{name: value})
+            for name, value in (
+                ("subject_id", self.subject_id),
+                ("actor_id", self.actor_id),
+                ("at__gte", self.since),
+                ("at__lt", self.until),
+            )
+            if value is not None
+        ]
+        if self.about is not None:
+            one = self.about
+            found.append(Q(subject_id=one) | Q(actor_id=one) | Q(person_id=one))
+        if self.organizations is not None:
+            theirs = Q(subject_kind="organization") & Q(Among("subject_id", self.organizations))
+            found.append(Q(Among("organization_id", self.organizations)) | theirs)
+        return found
+
+
+def read_page(wanted: Wanted, *, before: UUID | None, limit: int) -> list[AuditEvent]:
+    """Return the newest events, or the next after the last id of the page before.
+
+    Ids are made in the order of time, so a page costs the same wherever it lies.
+    """
+    rows = wanted.rows()
+    if before is not None:
+        rows = rows.filter(id__lt=before)
+    return list(rows[:limit])
+
+
+def about(person_or_organization: UUID) -> Q:
+    """Return the condition of everything that tells the story of a person or an organization."""
+    one = person_or_organization
+    return Q(subject_id=one) | Q(actor_id=one) | Q(person_id=one) | Q(organization_id=one)
+
+
+def describe(event: AuditEvent) -> dict[str, Any]:
+    """Return an event as an object with the fields of its entry."""
+    return {name: getattr(event, name) for name in FIELDS}

@@ -1,0 +1,138 @@
+"""What the audit log is told by this room: which key signs its checkpoints, and where they go.
+
+They go to the place where the ledger lies, which is outside the database, and to every webhook and
+mail address that the settings name. Signed they are with the key that signs receipts, unless the
+log has one of its own.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.mail import send_mail
+
+from audit.notes import Signer, Verifier, read_jwk
+from audit.publishing import Publisher, register_archive, register_publishers
+from audit.signers import register_signer
+from erasure import signing
+from erasure.ledger import open_ledger
+from erasure.ledgerfile import FileLedger, write_safely
+from erasure.ledgerstorage import StorageLedger
+
+FOLDER = "checkpoints"
+KEPT = 1_000
+"""So many of the newest checkpoints are read again."""
+
+TIMEOUT = 10
+WORDS = (
+    "Keep this. With it anybody can show whether the audit log still says what it said now: save "
+    "what follows as a file, and run manage.py verify_audit_log --since FILE."
+)
+
+Publish = Callable[[int, str], None]
+
+
+def origin() -> str:
+    """Return the name of this installation's log: the setting AUDIT_ORIGIN."""
+    return str(getattr(settings, "AUDIT_ORIGIN", "") or "sexton/audit")
+
+
+def sign() -> Signer:
+    return Signer(origin(), signing.signing_key(_own_key()).private)
+
+
+def verify() -> list[Verifier]:
+    own = [signing.signing_key(_own_key()).jwk] if _own_key() else []
+    return [read_jwk(jwk, origin()) for jwk in (*own, *signing.key_set()["keys"])]
+
+
+def publishers() -> Iterable[Publisher]:
+    """Yield everybody that checkpoints go to, as the settings are now."""
+    ledger = open_ledger()
+    every = getattr(settings, "AUDIT_PUBLISH_EVERY", timedelta(minutes=5))
+    if isinstance(ledger, FileLedger):
+        yield Publisher("ledger", _save_beside(ledger), every)
+    if isinstance(ledger, StorageLedger):
+        yield Publisher("ledger", _save_in(ledger), every)
+    for address in getattr(settings, "AUDIT_WEBHOOKS", ()):
+        yield Publisher(f"webhook {address}"[:200], _post_to(address), every)
+    mails = list(getattr(settings, "AUDIT_MAILS", ()))
+    if mails:
+        daily = getattr(settings, "AUDIT_MAIL_EVERY", timedelta(days=1))
+        yield Publisher("mail", _mail_to(mails), daily)
+
+
+def read_kept() -> Iterable[tuple[str, str]]:
+    """Yield the newest checkpoints that lie beside the ledger, as names and notes."""
+    ledger = open_ledger()
+    if isinstance(ledger, FileLedger):
+        for path in sorted(_folder(ledger).glob("*.txt"))[-KEPT:]:
+            yield str(path), path.read_text()
+    if isinstance(ledger, StorageLedger):
+        try:
+            names = sorted(ledger.storage.listdir(FOLDER)[1])[-KEPT:]
+        except FileNotFoundError:
+            return
+        for name in names:
+            with ledger.storage.open(f"{FOLDER}/{name}") as file:
+                yield f"{FOLDER}/{name}", file.read().decode()
+
+
+def register() -> None:
+    register_signer(sign, verify)
+    register_publishers("erasure", publishers)
+    register_archive("ledger", read_kept)
+
+
+def _save_beside(ledger: FileLedger) -> Publish:
+    def save(size: int, note: str) -> None:
+        folder = _folder(ledger)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_safely(folder / _name(size), note)
+
+    return save
+
+
+def _save_in(ledger: StorageLedger) -> Publish:
+    def save(size: int, note: str) -> None:
+        name = f"{FOLDER}/{_name(size)}"
+        # A storage gives a second object of a name another one; the first is as good.
+        if not ledger.storage.exists(name):
+            ledger.storage.save(name, ContentFile(note.encode()))
+
+    return save
+
+
+def _post_to(address: str) -> Publish:
+    def post(size: int, note: str) -> None:
+        headers = {"Content-Type": "text/plain; charset=utf-8", "User-Agent": "Sexton"}
+        # The address is the operator's own, from the settings.
+        request = Request(address, note.encode(), headers, method="POST")  # noqa: S310
+        with urlopen(request, timeout=TIMEOUT):  # noqa: S310
+            pass
+
+    return post
+
+
+def _mail_to(addresses: list[str]) -> Publish:
+    def send(size: int, note: str) -> None:
+        text = f"{WORDS}\n\n{note}"
+        send_mail(f"Audit log checkpoint: {size} events", text, None, addresses)
+
+    return send
+
+
+def _own_key() -> str:
+    return str(getattr(settings, "AUDIT_SIGNING_KEY", ""))
+
+
+def _name(size: int) -> str:
+    # Names sort by size.
+    return f"{size:015d}.txt"
+
+
+def _folder(ledger: FileLedger) -> Path:
+    return ledger.path.parent / FOLDER

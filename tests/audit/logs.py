@@ -1,0 +1,78 @@
+"""A log to verify: events of every form, some of them erased."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import models
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from audit.actors import Actor, Origin
+from audit.events import Reference, record
+from audit.models import AuditEvent, Checkpoint
+from audit.sealing import seal
+from audit.verifying import Kept, verify
+
+MARKER = "192.0.2."
+
+
+def events() -> Any:
+    """The events, without their own manager, which refuses to change them."""
+    return models.QuerySet(AuditEvent)
+
+
+def write_log(people: Sequence[UUID], count: int, *, start: datetime | None = None) -> None:
+    """Write events by people about themselves, about each other, and by the system."""
+    start = start or timezone.now()
+    for n in range(count):
+        at = start + timedelta(milliseconds=n)
+        person, other = people[n % len(people)], people[(n * 7 + 1) % len(people)]
+        actor = Actor(
+            "user", person, "test", person_id=person, origin=Origin(f"{MARKER}{n % 256}", f"m{n}")
+        )
+        match n % 4:
+            case 0:
+                record("user.seen", actor=Actor.system("test"), subject=None, now=at)
+            case 1:
+                record(
+                    "user.seen",
+                    actor=actor,
+                    subject=Reference("user", person),
+                    now=at,
+                    keep_details=True,
+                )
+            case 2:
+                record(
+                    "user.changed",
+                    actor=actor,
+                    subject=Reference("user", other),
+                    now=at,
+                    facts={"fields": ["email"], "n": n},
+                    details={"email_before": f"m{n}@example.com"},
+                )
+            case _:
+                record("other", actor=actor, subject=Reference("user", other), now=at)
+
+
+def make_people(count: int) -> list[UUID]:
+    return [uuid7() for _ in range(count)]
+
+
+def seal_all(batch: int = 50) -> Kept:
+    """Seal everything and return the newest checkpoint, as somebody elsewhere keeps it."""
+    seal(now=timezone.now(), batch=batch)
+    return newest()
+
+
+def newest() -> Kept:
+    last = Checkpoint.objects.last()
+    assert last is not None
+    return Kept("kept elsewhere", last.note)
+
+
+def verdict(*kept: Kept) -> tuple[str, int | None] | None:
+    """Return the first fault, as its code and position; None when all is well."""
+    fault = verify(kept).fault
+    return (fault.code, fault.position) if fault else None

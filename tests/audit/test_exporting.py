@@ -1,0 +1,206 @@
+"""Exports and proofs that hold without the database, and fall when they are touched."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from audit import offline
+from audit.actors import Actor
+from audit.events import Reference, record
+from audit.exporting import export
+from audit.forgetting import forget_events, redact_person
+from audit.models import AuditEvent, Checkpoint
+from audit.proving import NotSealed, prove
+from audit.querying import Wanted
+from audit.signers import verifiers
+from tests.audit.logs import make_people, newest, seal_all, write_log
+from tests.commands.shell import run
+
+pytestmark = pytest.mark.django_db
+
+
+def save(path: Path, *args: Any, **kwargs: Any) -> Path:
+    path.write_text("".join(export(*args, **kwargs)))
+    return path
+
+
+def check(path: Path, *since: str) -> offline.Checked:
+    return offline.check(path, verifiers(), since)
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write_lines(path: Path, lines: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "export.jsonl"
+
+
+def test_a_whole_export_holds(file: Path) -> None:
+    write_log(make_people(4), 30)
+    old = seal_all(batch=13).note
+    write_log(make_people(1), 7)
+    seal_all()
+    done = check(save(file, with_details=True), old)
+    assert (done.events, done.values, done.erased) == (37, 16 + 7 + 4 + 2, 0)
+    assert done.checkpoint.size == 37
+    assert check(save(file), old).values == 0
+
+
+def test_a_part_of_it_holds_and_shows_nothing_of_the_rest(file: Path) -> None:
+    people = make_people(4)
+    write_log(people, 600)
+    seal_all()
+    record(
+        "alone",
+        actor=Actor.system("test"),
+        subject=Reference("user", people[0]),
+        now=timezone.now(),
+    )
+    write_log(people, 50)
+    seal_all()
+    for wanted, events in ((Wanted(action="alone"), 1), (Wanted(actor_id=people[1]), 163)):
+        done = check(save(file, wanted))
+        assert (done.events, done.checkpoint.size) == (events, 651)
+    save(file, Wanted(action="alone"))
+    assert len(lines_of(file)) == 4
+    assert "user.seen" not in file.read_text()
+    assert check(save(file, Wanted(action="nothing"))).events == 0
+
+
+def test_whatever_is_changed_in_an_export_is_found(file: Path) -> None:
+    write_log(make_people(4), 40)
+    seal_all()
+    good = lines_of(save(file, with_details=True))
+
+    def bad(change: Any) -> str:
+        lines = json.loads(json.dumps(good))
+        change(lines)
+        with pytest.raises(offline.Bad) as found:
+            check(write_lines(file, lines))
+        return str(found.value)
+
+    assert check(write_lines(file, good)).events == 40
+    assert "was signed" in bad(lambda it: it[3]["event"].update(action="other"))
+    assert "another address" in bad(lambda it: it[2]["details"]["address"].update(value="x"))
+    assert "nothing says why" in bad(lambda it: it[2].pop("details"))
+    assert "position 6 is missing" in bad(lambda it: it.pop(7))
+    assert "ends after 39" in bad(lambda it: it.pop())
+    assert "changed after it was signed" in bad(
+        lambda it: it[0].update(checkpoint=it[0]["checkpoint"].replace("\n40\n", "\n39\n"))
+    )
+    assert "None of the keys" in bad(
+        lambda it: it[0].update(checkpoint=it[0]["checkpoint"].replace("localhost", "other"))
+    )
+    assert "cannot be read" in bad(lambda it: it[4].pop("event"))
+    assert "neither" in bad(lambda it: it[0].update(form="other"))
+
+
+def test_what_was_erased_and_forgotten_lawfully_is_accounted_for(file: Path) -> None:
+    people = make_people(3)
+    write_log(people, 40)
+    old = seal_all().note
+    erased = redact_person(people[0])
+    record(
+        "user.erased",
+        actor=Actor.system("test"),
+        subject=Reference("user", people[0]),
+        now=timezone.now(),
+    )
+    gone = AuditEvent.objects.filter(sealed_seq__in=[3, 4, 20]).values_list("pk", flat=True)
+    forget_events(list(gone))
+    seal_all()
+    done = check(save(file, with_details=True), old)
+    assert (done.events, done.checkpoint.size) == (39, 42)
+    assert 0 < done.erased <= erased
+    lines = lines_of(file)
+    index = next(n for n, it in enumerate(lines) if "skip" in it)
+    assert [it[:2] for it in lines[index]["skip"]] != [[0, 3], [2, 1]]
+    told = next(it for it in lines if it.get("event", {}).get("action") == "audit.forgotten")
+    assert told["event"]["facts"]["positions"] == [[3, 4], [20, 20]]
+
+
+def test_an_older_checkpoint_of_another_history_is_found(file: Path) -> None:
+    write_log(make_people(4), 20)
+    seal_all()
+    other = newest().note
+    save(file)
+    AuditEvent.objects.count()
+    write_log(make_people(4), 5)
+    larger = seal_all().note
+    with pytest.raises(offline.Bad, match="ends after 20 events; 25"):
+        check(file, larger)
+    assert check(file, other).events == 20
+
+
+def test_an_event_is_proved_to_be_in_the_log(file: Path) -> None:
+    write_log(make_people(4), 70)
+    with pytest.raises(NotSealed):
+        prove(AuditEvent.objects.first().pk)  # type: ignore[union-attr]
+    seal_all()
+    for event in AuditEvent.objects.filter(sealed_seq__in=[0, 1, 33, 69]):
+        proof = prove(event.pk)
+        file.write_text(json.dumps(proof))
+        assert check(file).events == 1
+        assert proof["event"]["id"] == str(event.pk)
+        file.write_text(json.dumps({**proof, "position": proof["position"] ^ 1}))
+        with pytest.raises(offline.Bad, match="not in the log"):
+            check(file)
+
+
+def test_the_shell_writes_and_checks_them(file: Path) -> None:
+    people = make_people(2)
+    write_log(people, 8)
+    old = seal_all()
+    code, out = run("audit_log", "--about", str(people[0]), "--limit", "2")
+    assert (len(out.splitlines()), code) == (2, 0)
+    _, out = run("audit_log", "--json", "--action", "user.", "--since", "2020-01-01")
+    assert {json.loads(line)["action"] for line in out.splitlines()} == {
+        "user.seen",
+        "user.changed",
+    }
+    assert run("audit_log", "--export", str(file), "--with-details")[0] == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    _, keys = run("seal_audit_log", "--show-keys")
+    _, out = run("audit_proof", str(AuditEvent.objects.latest("id").pk))
+    proof = file.with_name("proof.json")
+    proof.write_text(out)
+    note = file.with_name("checkpoint.txt")
+    note.write_text(old.note)
+    assert run("verify_audit_export", str(proof), "--key", keys.strip())[0] == 0
+    # With nothing but the interpreter and the one library that knows Ed25519.
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.modules['django'] = None; from audit.offline import main; "
+            "sys.exit(main())",
+            str(file),
+            "--key",
+            keys.strip(),
+            "--since",
+            str(note),
+        ],
+        cwd=settings.BASE_DIR,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Good: 8 of 8 events")
+    file.write_text(file.read_text().replace("user.seen", "user.sean"))
+    assert offline.main([str(file), "--key", keys.strip()]) == 1
+    assert offline.main([str(file), "--key", "nothing"]) == 2
+    assert Checkpoint.objects.count() == 1

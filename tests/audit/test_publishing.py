@@ -1,0 +1,181 @@
+"""Checkpoints leave the machine, at least once."""
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.test import override_settings
+from django.utils import timezone
+
+from audit import notes, publishing, signers
+from audit.models import Checkpoint, Publication
+from audit.publishing import Publisher, publish, register_publishers
+from audit.sealing import seal
+from audit.tasks import seal_and_publish, seal_audit_log
+from audit.verifying import Kept, verify
+from erasure.checkpoints import read_kept
+from erasure.clocks import sweep
+from erasure.health import check_audit
+from erasure.ledger import _open
+from erasure.worker import Sealer
+from tests.audit.logs import make_people, write_log
+from tests.commands.shell import run
+from tests.databases import triggers_off
+
+pytestmark = pytest.mark.django_db
+
+
+def write(count: int = 3) -> None:
+    write_log(make_people(1), count)
+
+
+@pytest.fixture(params=["file", "storage"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path, settings: Any) -> Iterator[Path]:
+    """A ledger to keep checkpoints beside; returns their folder."""
+    _open.cache_clear()
+    settings.AUDIT_PUBLISH_EVERY = timedelta()
+    settings.ERASURE_LEDGER = str(tmp_path / "erasures.jsonl")
+    if request.param == "storage":
+        settings.STORAGES = {
+            **settings.STORAGES,
+            "ledger": {
+                "BACKEND": "django.core.files.storage.FileSystemStorage",
+                "OPTIONS": {"location": str(tmp_path)},
+            },
+        }
+        settings.ERASURE_LEDGER = "ledger"
+    yield tmp_path / "checkpoints"
+    _open.cache_clear()
+
+
+def test_they_go_to_where_the_ledger_lies_and_are_read_again(ledger: Path) -> None:
+    write()
+    assert seal_and_publish()["unpublished"] == []
+    write()
+    seal_and_publish()
+    seal_and_publish()
+    files = sorted(ledger.glob("*.txt"))
+    assert [it.name for it in files] == ["000000000000003.txt", "000000000000006.txt"]
+    for file, row in zip(files, Checkpoint.objects.all(), strict=True):
+        assert notes.open_note(file.read_text(), signers.verifiers()).size == row.size
+        assert file.read_text() == row.note
+    assert [note for _, note in read_kept()] == [it.read_text() for it in files]
+    code, out = run("verify_audit_log")
+    assert (code, "No checkpoint from elsewhere" in out) == (0, False)
+    with triggers_off():
+        Checkpoint.objects.filter(size=6).delete()
+        code, out = run("verify_audit_log", "--no-kept", "--json")
+        assert (code, '"code": "beyond"' in out) == (1, True)
+        code, out = run("verify_audit_log", "--since", str(files[1]))
+        assert (code, out.splitlines()[-1][:4]) == (1, "BAD:")
+
+
+def test_a_checkpoint_that_was_mailed_is_taken_as_a_mail_program_saves_it(
+    tmp_path: Path, settings: Any
+) -> None:
+    settings.AUDIT_MAILS = ["auditor@example.com"]
+    write()
+    seal_and_publish()
+    write()
+    seal_and_publish()
+    # Once a day, however often something is sealed.
+    (sent,) = mail.outbox
+    assert sent.to == ["auditor@example.com"]
+    file = tmp_path / "mail.txt"
+    file.write_text(str(sent.body).replace("\n", "\r\n"), newline="")
+    code, out = run("verify_audit_log", "--since", str(file))
+    assert (code, out.splitlines()[-1]) == (0, "Good: 6 sealed events are what was sealed.")
+    file.write_text("no checkpoint")
+    assert run("verify_audit_log", "--since", str(file))[0] == 2
+    assert run("verify_audit_log", "--since", str(tmp_path / "missing"))[0] == 2
+
+
+def test_they_are_posted_to_webhooks(settings: Any) -> None:
+    bodies: list[bytes] = []
+
+    class Taker(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Taker)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        settings.AUDIT_WEBHOOKS = [f"http://127.0.0.1:{server.server_port}/"]
+        write()
+        assert seal_and_publish()["unpublished"] == []
+    finally:
+        server.shutdown()
+        thread.join(60)
+        server.server_close()
+    assert bodies == [Checkpoint.objects.get().note.encode()]
+
+
+def test_a_publisher_that_fails_gets_the_newest_at_the_next_seal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[int] = []
+    is_down = True
+
+    def take(size: int, note: str) -> None:
+        if is_down:
+            raise OSError
+        taken.append(size)
+
+    monkeypatch.setattr(publishing, "_publishers", {})
+    register_publishers("test", lambda: [Publisher("down", take), Publisher("up", _take_any)])
+    write()
+    assert seal_and_publish()["unpublished"] == ["down"]
+    assert Publication.objects.get(name="down").error == "OSError"
+    assert Publication.objects.get(name="up").size == 3
+    assert check_audit(timezone.now()).text.startswith("warning: a checkpoint")
+    write()
+    is_down = False
+    assert seal_audit_log.func()["unpublished"] == []
+    assert taken == [6]
+    assert check_audit(timezone.now()).text == "ok"
+    assert publish(now=timezone.now()) == {}
+    assert taken == [6]
+
+
+def _take_any(size: int, note: str) -> None:
+    pass
+
+
+def test_a_sweep_seals_and_a_worker_does_so_more_often() -> None:
+    write()
+    now = timezone.now()
+    assert sweep(now=now, execute=False).done["audit"] == {"sealed": 3}
+    assert sweep(now=now, execute=True).done["audit"] == {"sealed": 3, "unpublished": 0}
+    write()
+    with override_settings(AUDIT_SEAL_EVERY=timedelta(hours=1)):
+        Sealer().run()
+    assert Checkpoint.objects.count() == 1
+    with override_settings(AUDIT_SEAL_EVERY=timedelta()):
+        Sealer().run()
+    assert verify([Kept("x", Checkpoint.objects.all()[1].note)]).size == 6
+
+
+def test_a_log_that_cannot_be_sealed_keeps_a_worker_from_nothing_else() -> None:
+    write()
+    seal(now=timezone.now())
+    write()
+    with triggers_off():
+        Checkpoint.objects.all().delete()
+    with override_settings(AUDIT_SEAL_EVERY=timedelta()):
+        Sealer().run()
+    assert run("seal_audit_log")[0] == 1
+    assert run("seal_audit_log", "--dry-run")[1] == "3 events would be sealed.\n"
+    later = timezone.now() + timedelta(hours=1)
+    with override_settings(ERASURE_SWEEP_EXPECTED=True):
+        assert check_audit(later).text == "warning: events of the audit log wait to be sealed"
