@@ -89,11 +89,11 @@ EVENTS = """
     SELECT c.id AS who, c.at + random() * interval '10000 seconds' AS at, v7(c.at) AS event
     FROM crowd AS c, generate_series(1, 3) AS j;
     INSERT INTO audit_auditevent (id, at, action, outcome, actor_kind, actor_id, subject_kind,
-        subject_id, channel, request_id, facts)
-    SELECT event, at, 'user.seen', 'done', 'user', who, 'user', who, 'world', '', '{{}}'
+        subject_id, channel, request_id, facts, commitments)
+    SELECT event, at, 'user.seen', 'done', 'user', who, 'user', who, 'world', '', '{{}}', '{{}}'
     FROM deeds ORDER BY at;
-    INSERT INTO audit_eventdetail (id, event_id, person_id, field, value)
-    SELECT v7(at), event, who, field, '192.0.2.7'
+    INSERT INTO audit_eventdetail (id, event_id, person_id, field, value, salt)
+    SELECT v7(at), event, who, field, '192.0.2.7', ''
     FROM deeds, (VALUES ('address'), ('user_agent')) AS f(field) ORDER BY at;
     DROP TABLE deeds
 """

@@ -111,17 +111,17 @@ def fill(users: int) -> None:
     )
     run(
         """INSERT INTO audit_auditevent (id, at, action, outcome, actor_kind, actor_id,
-               subject_kind, subject_id, channel, request_id, facts)
+               subject_kind, subject_id, channel, request_id, facts, commitments)
            SELECT key_of(6, i), now(), 'user.changed', 'done', 'user',
                key_of(1, (i / 3 + 1)), 'user', key_of(1, (i / 3 + 1)), 'api',
-               md5('r' || i), '{"field": "name", "version": 3}'
+               md5('r' || i), '{"field": "name", "version": 3}', '{}'
            FROM generate_series(3, %s) i""",
         [3 * users - 1],
     )
     run(
-        """INSERT INTO audit_eventdetail (id, event_id, person_id, field, value)
+        """INSERT INTO audit_eventdetail (id, event_id, person_id, field, value, salt)
            SELECT key_of(7, i), key_of(6, i), key_of(1, i), 'address',
-               '192.0.2.' || i %% 256 FROM generate_series(1, %s) i""",
+               '192.0.2.' || i %% 256, '' FROM generate_series(1, %s) i""",
         [users],
     )
     run("VACUUM ANALYZE")
