@@ -37,7 +37,7 @@ class AuditEvent(models.Model):
     commitments = models.JSONField(default=dict, blank=True)
     sealed_seq = models.BigIntegerField(null=True, editable=False)
 
-    objects = AppendOnlyQuerySet.as_manager()
+    objects = models.Manager.from_queryset(AppendOnlyQuerySet)()
 
     class Meta:
         ordering = ["-at", "-id"]
