@@ -14,7 +14,7 @@ from accounts.models import Session, User
 from apikeys.services import revoke_keys_of_user
 from audit.actors import Actor
 from audit.events import Reference
-from audit.statements import delete, update
+from audit.statements import update
 from erasure.policies import DELETE, policy
 from erasure.subjects import (
     REMOVED,
@@ -154,9 +154,8 @@ class UserKind(SubjectKind):
         _set_flags(user_id=instance.pk, now=now)
         instance.is_deleted, instance.is_active, instance.deleted_at = True, False, now
         revoke_keys_of_user(instance.pk, used=actor.credential_id, now=now)
-        if ended := _end_sessions(user_id=instance.pk):
-            before[REMOVED] = {Session._meta.label: ended}
-        end_tokens_of_user(instance.pk)
+        if removed := end_tokens_of_user(instance.pk, beside=(Session,)):
+            before[REMOVED] = removed
         return before
 
     def resume(self, instance: Any, before: Mapping[str, Any], *, actor: Actor) -> None:
@@ -183,11 +182,6 @@ class UserKind(SubjectKind):
 def _set_flags(user_id: UUID, now: datetime) -> Any:
     changes = {"is_deleted": True, "is_active": False, "deleted_at": now}
     return User.objects.filter(pk=user_id), changes
-
-
-@delete
-def _end_sessions(user_id: UUID) -> Any:
-    return Session.objects.filter(user_id=user_id)
 
 
 def _find_borne(users: Sequence[Any]) -> tuple[set[str], set[str]]:

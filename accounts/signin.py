@@ -8,13 +8,13 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import path
 
-from contracts.throttling import FailureThrottle
+from contracts.throttling import GuessThrottle
 
 TOO_MANY = "Too many attempts. Wait a minute, and try again."
 
 
 class SignInPage(LoginView):
-    """Django's own, slowed down for an address from which too many attempts have failed.
+    """Django's own, slowed down for an address from which too many attempts come.
 
     It leads back to this site only, whatever ``next`` says.
     """
@@ -23,17 +23,13 @@ class SignInPage(LoginView):
     next_page = "oauth-access"
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        brake = FailureThrottle()
-        if request.method == "POST" and brake.is_spent(request):
+        brake: Any = GuessThrottle()
+        if request.method == "POST" and not brake.allow_request(request, self):
             context = self.get_context_data(form=AuthenticationForm(request), refusal=TOO_MANY)
             answer = self.render_to_response(context, status=429)
             answer.headers["Retry-After"] = str(int(brake.wait() or 1))
             return answer
         return super().dispatch(request, *args, **kwargs)
-
-    def form_invalid(self, form: AuthenticationForm) -> Any:
-        FailureThrottle().count(self.request)
-        return super().form_invalid(form)
 
 
 class SignOutPage(LogoutView):

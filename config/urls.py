@@ -30,7 +30,7 @@ urlpatterns = [
     path("", include("organizations.api.applications")),
     path("", include("audit.api.events")),
     path("", include("apikeys.api.keys")),
-    path("", include("organizations.oauth.urls")),
+    path("", include("organizations.api.oauth")),
     path("", include("accounts.pages")),
     path("", include("erasure.pages")),
     path("", include("accounts.signin")),

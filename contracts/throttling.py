@@ -76,17 +76,5 @@ class FailureThrottle(SimpleRateThrottle):
                 return bool(self.cache.incr(name) < (limit or 0))
         return bool(super().allow_request(request, view))
 
-    def is_spent(self, request: Any) -> bool:
-        """Whether an address has failed too often already. Counts nothing."""
-        limit, seconds = self.parse_rate(self.get_rate())
-        self.now = self.timer()
-        kept = self.cache.get(self.get_cache_key(request, None) or "", [])
-        self.history = [at for at in kept if at > self.now - (seconds or 0)]
-        return len(self.history) >= (limit or 0)
-
-    def count(self, request: Any) -> None:
-        """Count a failure of whoever asks for no credential's sake, such as a sign-in."""
-        super().allow_request(request, None)  # type: ignore[arg-type]
-
     def wait(self) -> float | None:
         return self.pause or super().wait()

@@ -19,6 +19,7 @@ from erasure.exceptions import OwnersGone
 from erasure.models import DeletionRequest
 from erasure.policies import DELETE, Detach, Loose, policy
 from erasure.subjects import (
+    REMOVED,
     Affected,
     Blocker,
     Effect,
@@ -245,11 +246,15 @@ class OrganizationKind(SubjectKind):
 
     def suspend(self, instance: Any, *, actor: Actor, now: datetime) -> dict[str, Any]:
         """Flags down, keys and tokens dead, nothing collected while it may still come back."""
-        before = {"is_active": instance.is_active, "owned": has_live_owner(instance.pk)}
+        before: dict[str, Any] = {
+            "is_active": instance.is_active,
+            "owned": has_live_owner(instance.pk),
+        }
         instance.is_deleted, instance.is_active, instance.deleted_at = True, False, now
         instance.save(update_fields=["is_deleted", "is_active", "deleted_at"])
         revoke_keys_of_organization(instance.pk, now=now)
-        end_tokens_of_organization(instance.pk)
+        if removed := end_tokens_of_organization(instance.pk):
+            before[REMOVED] = removed
         order_pause(instance.pk, actor=actor, now=now)
         return before
 

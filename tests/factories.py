@@ -162,7 +162,8 @@ def give_token(owner: User | Application, *wanted: str, **fields: Any) -> str:
     AccessToken.objects.create(
         token_checksum=secret.digest,
         application=application,
-        authorization=authorize(person, application) if person else None,
+        user=person,
+        family=authorize(person, application).pk if person else None,
         scope=" ".join(wanted or application.scopes),
         **{"expires": timezone.now() + timedelta(hours=1), **fields},
     )

@@ -22,13 +22,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apikeys import scopes
-from apikeys.exceptions import OrganizationNotRun
 from contracts import house, ids
 from contracts.base import ErrorTable
 from contracts.errors import Refusal
 from contracts.schema import json_object, operation
 from contracts.schema import path as path_parameter
 from contracts.validation import StrictCharField, validate
+from organizations.api import words
+from organizations.api.words import ID, read_organization
 from organizations.oauth import exceptions
 from organizations.oauth.applications import (
     ApplicationFacts,
@@ -41,11 +42,10 @@ from organizations.oauth.applications import (
 )
 
 ERRORS: ErrorTable = {
-    **house.PROTOCOL_ERRORS,
+    **words.SHARED,
     exceptions.ScopesNotDelegable: Refusal(
         403, "An application of this kind cannot hold these scopes.", "SCOPES_NOT_GRANTABLE"
     ),
-    OrganizationNotRun: Refusal(404, "Organization not found.", "ORGANIZATION_NOT_FOUND"),
     exceptions.ApplicationNotFound: Refusal(404, "Application not found.", "APPLICATION_NOT_FOUND"),
     exceptions.SecretNotKept: Refusal(
         409, "A public application has no secret, and acts for people only.", "NO_SECRET"
@@ -58,8 +58,7 @@ ERRORS: ErrorTable = {
     ),
 }
 
-text: dict[str, Any] = {"type": "string"}
-NAME_PATTERN = r"^[^\x00-\x1f\x7f]+$"
+text = words.text
 FLOW = {"enum": ["authorization_code", "client_credentials"], "type": "string"}
 CLIENT_TYPE = {"enum": ["confidential", "public"], "type": "string"}
 ID_PATTERN = f"^{ids.APPLICATION}_{ids.SUFFIX_PATTERN}$"
@@ -83,7 +82,7 @@ APPLICATION = json_object(FIELDS)
 WITH_SECRET = json_object({**FIELDS, "client_secret": {"type": ["string", "null"]}})
 WISH = json_object(
     {
-        "name": {**text, "minLength": 1, "maxLength": 100, "pattern": NAME_PATTERN},
+        "name": {**text, "minLength": 1, "maxLength": 100, "pattern": words.NAME_PATTERN},
         "flow": FLOW,
         "client_type": CLIENT_TYPE,
         "redirect_uris": URIS,
@@ -93,21 +92,15 @@ WISH = json_object(
     "redirect_uris",
     "scopes",
 )
-ID = path_parameter("id", "The organization's UUID.", format="uuid")
 APPLICATION_ID = path_parameter("application_id", "The application's id.", pattern=ID_PATTERN)
-COMMON: dict[str, Any] = {
-    "tag": "OAuth applications",
-    "errors": ERRORS,
-    "error_schema": house.ERROR_SCHEMA,
-    "envelope": house.envelope,
-    "idempotent": False,
-}
+COMMON = words.common(ERRORS, "OAuth applications")
 WISHED = (exceptions.ScopesNotDelegable, exceptions.RedirectRefused)
+READING = (*words.READING, *WISHED, exceptions.SecretNotKept)
 
 
 class Creation(serializers.Serializer[Any]):
     name = StrictCharField(
-        max_length=100, trim_whitespace=False, validators=[RegexValidator(NAME_PATTERN)]
+        max_length=100, trim_whitespace=False, validators=[RegexValidator(words.NAME_PATTERN)]
     )
     flow = serializers.ChoiceField(FLOW["enum"])
     client_type = serializers.ChoiceField(CLIENT_TYPE["enum"], default="confidential")
@@ -133,12 +126,6 @@ def describe(application: ApplicationFacts) -> dict[str, Any]:
 
 def describe_new(made: NewApplication) -> dict[str, Any]:
     return {**describe(made.application), "client_secret": made.secret or None}
-
-
-def read_organization(text: str) -> UUID:
-    if (found := ids.decode_uuid(text)) is None:
-        raise OrganizationNotRun
-    return found
 
 
 def read_application(text: str) -> UUID:
@@ -168,12 +155,7 @@ class Applications(house.HouseApi):
                 None,
             )
         },
-        leave_out=(
-            *house.NO_BODY,
-            *WISHED,
-            exceptions.SecretNotKept,
-            exceptions.ApplicationNotFound,
-        ),
+        leave_out=(*READING, exceptions.ApplicationNotFound),
         **COMMON,
     )
     def index(self, request: Request, id: str) -> Response:  # noqa: A002 - documented name
@@ -185,7 +167,8 @@ class Applications(house.HouseApi):
         summary="Create an OAuth application",
         description="One that acts for people who let it (`authorization_code`, with PKCE), or "
         "one that acts for the organization itself (`client_credentials`). The secret is shown in "
-        "this answer and never again. Without `scopes` it may hold all that its kind can. Scope: "
+        "this answer and never again. Without `scopes` it may hold `account:read`, or "
+        "`users:delete`. Scope: "
         "`applications:write`.",
         parameters=[ID],
         body={**WISH, "additionalProperties": False},
@@ -209,7 +192,7 @@ class Applications(house.HouseApi):
         description="Everything but its secret. Scope: `applications:write`.",
         parameters=[ID, APPLICATION_ID],
         success={200: (APPLICATION, "The application", None)},
-        leave_out=(*house.NO_BODY, *WISHED, exceptions.SecretNotKept),
+        leave_out=READING,
         **COMMON,
     )
     def retrieve(self, request: Request, **given: str) -> Response:
@@ -221,7 +204,7 @@ class Applications(house.HouseApi):
         description="Its codes and tokens end at once. Scope: `applications:write`.",
         parameters=[ID, APPLICATION_ID],
         success={204: (None, "Deleted", None)},
-        leave_out=(*house.NO_BODY, *WISHED, exceptions.SecretNotKept),
+        leave_out=READING,
         **COMMON,
     )
     def destroy(self, request: Request, **given: str) -> Response:
@@ -235,7 +218,7 @@ class Applications(house.HouseApi):
         "is shown in this answer and never again. Scope: `applications:write`.",
         parameters=[ID, APPLICATION_ID],
         success={200: (WITH_SECRET, "The new secret", None)},
-        leave_out=(*house.NO_BODY, *WISHED),
+        leave_out=(*words.BODILESS, *WISHED),
         **COMMON,
     )
     def rotate(self, request: Request, **given: str) -> Response:

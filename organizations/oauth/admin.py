@@ -128,9 +128,9 @@ class AccessTokenAdmin(ReadOnlyAdmin):
     )
     fields = list_display
     list_filter = (_LiveOrExpired, by_time("created", "time of issue"))
-    list_select_related = ("application__organization", "authorization__user")
+    list_select_related = ("application__organization",)
     list_per_page = 50
-    id_columns = ("pk", "application_id", "authorization__user_id", "application__organization_id")
+    id_columns = ("pk", "application_id", "user_id", "application__organization_id")
     search_fields = ("application__name", "application__client_id")
     search_help_text = "The application's name or id, or the user's or organization's id"
 
@@ -158,6 +158,6 @@ class AccessTokenAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Speaks for")
     def speaks_for(self, row: AccessToken) -> str:
-        if row.authorization is not None:
-            return show_id("user", row.authorization.user_id)
+        if row.user_id is not None:
+            return show_id("user", row.user_id)
         return str(row.application.organization)

@@ -9,11 +9,9 @@ from django.db import transaction
 from uuid_utils.compat import uuid7
 
 from apikeys import scopes
-from apikeys.exceptions import OrganizationNotRun
 from apikeys.keyformat import Secret
 from audit.actors import Actor
-from audit.events import Reference
-from erasure.subjects import lock_subject
+from organizations.models import Role
 from organizations.oauth import tokens
 from organizations.oauth.exceptions import (
     ApplicationNotFound,
@@ -24,7 +22,7 @@ from organizations.oauth.exceptions import (
 from organizations.oauth.models import Application, spell_application
 from organizations.oauth.redirects import is_allowed
 from organizations.oauth.services import record_about
-from organizations.services import administered_by
+from organizations.standing import lock_for_change, read_standing
 
 GRANTS: dict[str, str] = {
     "authorization_code": Application.GRANT_AUTHORIZATION_CODE,
@@ -71,8 +69,9 @@ def create_application(
     """Create an application for an organization that the actor owns or administers.
 
     ``flow`` is ``authorization_code`` (it asks people) or ``client_credentials`` (it speaks for the
-    organization). Without ``wanted`` it may hold every scope that its kind can. Raises
-    OrganizationNotRun, RedirectRefused, ScopesNotDelegable or SecretNotKept.
+    organization). Without ``wanted`` it may do little: read a profile, or what a platform key may
+    when nobody says otherwise. Raises ActorGone, SubjectNotFound, RoleMissing,
+    OrganizationArchived, RedirectRefused, ScopesNotDelegable or SecretNotKept.
     """
     granted = _decide_scopes(flow, wanted)
     _forbid_redirects(flow, redirect_uris)
@@ -80,7 +79,7 @@ def create_application(
         raise SecretNotKept
     secret = secret or tokens.make_client_secret()
     with transaction.atomic(durable=True):
-        _lock_run(actor, organization_id)
+        lock_for_change(actor, organization_id, least=Role.ADMIN)
         pk = uuid7()
         application = Application.objects.create(
             id=pk,
@@ -100,8 +99,8 @@ def create_application(
 
 def list_applications(*, actor: Actor, organization_id: UUID) -> list[ApplicationFacts]:
     """Return the applications of an organization that the actor runs, newest first. Raises
-    OrganizationNotRun."""
-    _require_run(actor, organization_id)
+    SubjectNotFound or RoleMissing."""
+    read_standing(actor, organization_id, least=Role.ADMIN)
     mine = Application.objects.filter(organization_id=organization_id)
     return [_facts(application) for application in mine]
 
@@ -109,8 +108,8 @@ def list_applications(*, actor: Actor, organization_id: UUID) -> list[Applicatio
 def get_application(
     *, actor: Actor, organization_id: UUID, application_id: UUID
 ) -> ApplicationFacts:
-    """Return one application. Raises OrganizationNotRun or ApplicationNotFound."""
-    _require_run(actor, organization_id)
+    """Return one application. Raises SubjectNotFound, RoleMissing or ApplicationNotFound."""
+    read_standing(actor, organization_id, least=Role.ADMIN)
     return _facts(_find(organization_id, application_id))
 
 
@@ -119,11 +118,12 @@ def rotate_secret(
 ) -> NewApplication:
     """Give an application another secret; the former one ends with this commit, tokens do not.
 
-    Raises OrganizationNotRun, ApplicationNotFound or SecretNotKept.
+    Raises what ``create_application`` raises about the organization, ApplicationNotFound or
+    SecretNotKept.
     """
     secret = tokens.make_client_secret()
     with transaction.atomic(durable=True):
-        _lock_run(actor, organization_id)
+        lock_for_change(actor, organization_id, least=Role.ADMIN)
         application = _find(organization_id, application_id)
         if application.client_type == Application.CLIENT_PUBLIC:
             raise SecretNotKept
@@ -136,23 +136,13 @@ def rotate_secret(
 def delete_application(
     *, actor: Actor, organization_id: UUID, application_id: UUID, now: datetime
 ) -> None:
-    """Remove an application; its codes and tokens end with this commit. Raises OrganizationNotRun
-    or ApplicationNotFound."""
+    """Remove an application; its codes and tokens end with this commit. Raises ActorGone,
+    SubjectNotFound, RoleMissing or ApplicationNotFound."""
     with transaction.atomic(durable=True):
-        _lock_run(actor, organization_id)
+        lock_for_change(actor, organization_id, least=Role.ADMIN, even_archived=True)
         application = _find(organization_id, application_id)
         record_about("application.deleted", actor, application, now)
         application.delete()
-
-
-def _lock_run(actor: Actor, organization_id: UUID) -> None:
-    lock_subject(Reference("organization", organization_id))
-    _require_run(actor, organization_id)
-
-
-def _require_run(actor: Actor, organization_id: UUID) -> None:
-    if organization_id not in administered_by(actor):
-        raise OrganizationNotRun(organization_id)
 
 
 def _find(organization_id: UUID, application_id: UUID) -> Application:
@@ -163,8 +153,10 @@ def _find(organization_id: UUID, application_id: UUID) -> Application:
 
 
 def _decide_scopes(flow: str, wanted: Iterable[str] | None) -> frozenset[str]:
-    most = scopes.DELEGABLE if flow == "authorization_code" else scopes.ORGANIZATION
-    granted = most if wanted is None else frozenset(wanted)
+    most, least = scopes.ORGANIZATION, scopes.PLATFORM
+    if flow == "authorization_code":
+        most, least = scopes.DELEGABLE, frozenset({scopes.ACCOUNT_READ})
+    granted = least if wanted is None else frozenset(wanted)
     if not granted or granted - most:
         raise ScopesNotDelegable(sorted(granted - most))
     return granted

@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-from django.http import HttpRequest
 from oauthlib.common import Request as OAuthRequest
 
 from apikeys import keyformat
@@ -14,7 +13,7 @@ from organizations.oauth.models import AccessToken, Application, RefreshToken, i
 INACTIVE: dict[str, Any] = {"active": False}
 
 
-def authenticate_application(core: Any, request: HttpRequest) -> Application | None:
+def authenticate_application(core: Any, request: Any) -> Application | None:
     """Return the application that proved who it is by its secret, or None."""
     uri, method, body, headers = core._extract_params(request)
     asked = OAuthRequest(uri, method, body, headers)
@@ -28,20 +27,18 @@ def describe_token(*, application: Application, text: str, now: datetime) -> dic
     if tokens.is_access_token(text):
         digest = keyformat.digest(text)
         held = AccessToken.objects.filter(token_checksum=digest, application=application)
-        found = held.select_related("authorization__user").first()
-        person = found.authorization.user if found and found.authorization else None
-        return _describe(found, application, person, now, token_type="Bearer")  # noqa: S106
+        found = held.select_related("user").first()
+        return _describe(found, application, now, token_type="Bearer")  # noqa: S106
     if (pk := tokens.read_refresh_token(text)) is None:
         return INACTIVE
     digest = keyformat.digest(text)
     known = RefreshToken.objects.filter(pk=pk, token_checksum=digest, application=application)
     authorization = known.select_related("user").first()
-    return _describe(authorization, application, authorization and authorization.user, now)
+    return _describe(authorization, application, now)
 
 
-def _describe(
-    row: Any, application: Application, person: Any, now: datetime, **more: str
-) -> dict[str, Any]:
+def _describe(row: Any, application: Application, now: datetime, **more: str) -> dict[str, Any]:
+    person = row.user if row else None
     if row is None or row.expires <= now or not (person is None or is_open(person)):
         return INACTIVE
     subject = spell_id("usr", person.pk) if person else str(application.organization_id)

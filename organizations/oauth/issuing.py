@@ -9,21 +9,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.db import transaction
 from uuid_utils.compat import uuid7
 
 from apikeys import keyformat
 from audit.actors import Actor
 from audit.events import Reference, record
-from erasure.subjects import lock_subject
 from organizations.oauth import tokens
 from organizations.oauth.exceptions import NotIssued
 from organizations.oauth.models import AccessToken, Application, Grant, RefreshToken, is_open
-from organizations.oauth.services import end_reused
+from organizations.oauth.services import end_reused, lock_parties
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ def exchange_code(*, application_id: UUID, code: str, scope: str, now: datetime)
             token_checksum=refresh.digest,
             expires=now + settings.OAUTH_IDLE_LIFETIME,
         )
-        access = _write_access_token(application.pk, scope, now, authorization.pk)
+        access = _write_access_token(application.pk, scope, now, authorization)
     return IssuedTokens(access, refresh.text)
 
 
@@ -116,8 +115,8 @@ def refresh_tokens(
             token_checksum=refresh.digest, expires=now + settings.OAUTH_IDLE_LIFETIME, updated=now
         ):
             raise NotIssued("the refresh token is spent")
-        AccessToken.objects.filter(authorization_id=authorization_id).delete()
-        access = _write_access_token(application.pk, scope, now, authorization_id)
+        AccessToken.objects.filter(family=authorization_id).delete()
+        access = _write_access_token(application.pk, scope, now, authorization)
     return IssuedTokens(access, refresh.text)
 
 
@@ -125,7 +124,7 @@ def issue_to_application(*, application_id: UUID, scope: str, now: datetime) -> 
     """Issue a token that speaks for the application's organization. Raises NotIssued."""
     with transaction.atomic(durable=True):
         application = _lock(None, application_id)
-        return IssuedTokens(_write_access_token(application.pk, scope, now, None))
+        return IssuedTokens(_write_access_token(application.pk, scope, now))
 
 
 def find_authorization(
@@ -158,34 +157,24 @@ def _ending_reuse(grant: Grant, now: datetime) -> Iterator[None]:
 
 def _lock(user_id: UUID | None, application_id: UUID) -> Application:
     """Lock the person and the organization, and return the application if all three live."""
-    known = Application.objects.filter(pk=application_id)
-    organization_id = known.values_list("organization_id", flat=True).first()
-    if user_id is not None and not is_open(lock_subject(Reference("user", user_id)) or _GONE):
+    application = lock_parties(user_id, application_id)
+    if application is None or not is_open(application.organization):
+        raise NotIssued("the application has ended, or its organization is closed")
+    people = get_user_model()._default_manager.filter(pk=user_id)
+    if user_id is not None and not any(map(is_open, people)):
         raise NotIssued("the person's account has ended")
-    if organization_id is None:
-        raise NotIssued("the application has ended")
-    if not is_open(lock_subject(Reference("organization", organization_id)) or _GONE):
-        raise NotIssued("the organization is closed")
-    if (application := known.first()) is None:
-        raise NotIssued("the application has ended")
     return application
 
 
-class _Gone:
-    is_active, is_deleted = False, True
-
-
-_GONE: Any = _Gone()
-
-
 def _write_access_token(
-    application_id: UUID, scope: str, now: datetime, authorization_id: UUID | None
+    application_id: UUID, scope: str, now: datetime, authorization: RefreshToken | None = None
 ) -> str:
     secret = tokens.make_access_token()
     AccessToken.objects.create(
         token_checksum=secret.digest,
         application_id=application_id,
-        authorization_id=authorization_id,
+        user_id=authorization.user_id if authorization else None,
+        family=authorization.pk if authorization else None,
         expires=now + settings.OAUTH_TOKEN_LIFETIME,
         scope=scope,
     )

@@ -1,8 +1,7 @@
 """What django-oauth-toolkit keeps, with keys that cascade in the database and nothing to steal.
 
-No column can hold a code, a token or a client secret: digests only. A person's tokens hang on one
-row, the authorization, so that they all go with it. The package's links between an access token
-and a refresh token, which run in a circle, are left out for the same reason.
+No column can hold a code, a token or a client secret: digests only. The package's links between an
+access token and a refresh token, which run in a circle, are left out: a family binds them.
 """
 
 from typing import Any
@@ -92,8 +91,10 @@ class Application(AbstractApplication):
 
 
 def is_open(organization: Any) -> bool:
-    """Whether an organization's applications may do anything."""
-    return bool(organization.is_active and not organization.is_deleted)
+    """Whether a person or an organization is there to be spoken for."""
+    if not organization.is_active or organization.is_deleted:
+        return False
+    return getattr(organization, "archived_at", None) is None
 
 
 def spell_application(pk: Any) -> str:
@@ -124,8 +125,8 @@ class Grant(AbstractGrant):
 class RefreshToken(AbstractRefreshToken):
     """A person's authorization of an application: what it may do, and its current refresh token.
 
-    Ends by being deleted, and its access tokens with it. ``application_name`` is what the person
-    was shown.
+    Ends by being deleted, with the access tokens of its family. ``application_name`` is what the
+    person was shown.
     """
 
     token = token_family = access_token = resource = revoked = None
@@ -148,21 +149,34 @@ class RefreshToken(AbstractRefreshToken):
 
 
 class AccessToken(AbstractAccessToken):
-    """Speaks for the person of its authorization, or without one for the application's own
-    organization."""
+    """Speaks for a person, or without one for the application's own organization.
 
-    user = source_refresh_token = token = id_token = resource = None
+    ``family`` is the authorization that a person's token came from. No foreign key: a row on which
+    others hang would cost each erasure another lock.
+    """
+
+    source_refresh_token = token = id_token = resource = None
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     token_checksum = digest_field(unique=True)
     application = models.ForeignKey(Application, DB_CASCADE, related_name="access_tokens")
-    authorization = models.ForeignKey(
-        RefreshToken, DB_CASCADE, null=True, blank=True, related_name="access_tokens"
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, DB_CASCADE, null=True, blank=True, related_name="+"
     )
+    family = models.UUIDField(null=True, blank=True, editable=False)
 
     class Meta(AbstractAccessToken.Meta):
         verbose_name = "access token"
         ordering = ["-created", "-id"]
-        indexes = [models.Index(fields=["expires"], name="access_tokens_by_expiry")]
+        indexes = [
+            models.Index(fields=["expires"], name="access_tokens_by_expiry"),
+            models.Index(fields=["family"], name="access_tokens_by_family"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(user=None, family=None) | Q(user__isnull=False, family__isnull=False),
+                name="token_of_a_person_has_a_family",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"access token {self.pk}"
@@ -174,9 +188,6 @@ class IDToken(AbstractIDToken):
     user = application = None
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
 
-    class Meta(AbstractIDToken.Meta):
-        constraints = [models.CheckConstraint(condition=Q(pk=None), name="no_id_tokens")]
-
     def __str__(self) -> str:
         return f"ID token {self.pk}"
 
@@ -186,9 +197,6 @@ class DeviceGrant(AbstractDeviceGrant):
 
     user = None
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-
-    class Meta(AbstractDeviceGrant.Meta):
-        constraints = [models.CheckConstraint(condition=Q(pk=None), name="no_device_grants")]
 
     def __str__(self) -> str:
         return f"device grant {self.pk}"

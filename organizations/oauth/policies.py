@@ -3,7 +3,7 @@ people let them do goes with either."""
 
 from erasure.policies import DELETE, Detach, policy
 
-NOT_SERVED = "Neither OpenID Connect nor the device flow is served; the database takes no row."
+NOT_SERVED = "Neither OpenID Connect nor the device flow is served, so no row is ever written."
 
 policy(
     "oauth.Application",
@@ -39,9 +39,9 @@ policy(
 )
 policy(
     "oauth.AccessToken",
-    links={"application": DELETE, "authorization": DELETE},
+    links={"user": DELETE, "application": DELETE},
     secret=["token_checksum"],
-    opaque=["id", "expires", "scope", "created", "updated"],
+    opaque=["id", "family", "expires", "scope", "created", "updated"],
 )
 policy(
     "oauth.IDToken",

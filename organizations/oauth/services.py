@@ -1,6 +1,7 @@
 """The end of what applications may do: by the person, by the application itself, by staff, and
 with a user or an organization."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import UUIDField
 
 from apikeys import keyformat
 from audit.actors import Actor
@@ -19,6 +21,8 @@ from organizations.oauth.exceptions import ApplicationNotFound
 from organizations.oauth.models import AccessToken, Application, Grant, RefreshToken
 
 CHANNEL = "oauth"
+HELD = (Grant, RefreshToken, AccessToken)
+"""What applications hold, for people or for themselves."""
 
 
 def end_tokens_of_application(*, actor: Actor, application_id: UUID, now: datetime) -> int:
@@ -26,107 +30,115 @@ def end_tokens_of_application(*, actor: Actor, application_id: UUID, now: dateti
     there were. Raises RightMissing or ApplicationNotFound."""
     require_staff(actor, "oauth.change_application")
     with transaction.atomic(durable=True):
-        known = Application.objects.filter(pk=application_id)
-        owner = known.values_list("organization_id", flat=True).first()
-        # No token is issued while the organization is locked.
-        is_locked = owner and lock_subject(Reference("organization", owner)) is not None
-        application = known.first() if is_locked else None
+        application = lock_parties(None, application_id)
         if application is None:
             raise ApplicationNotFound(application_id)
-        ended = _end_tokens("application_id", application_id)
+        ended = _end_rows(HELD, "application_id", application_id)
         record_about("application.tokens_ended", actor, application, now)
-    return ended
+    return ended.get(AccessToken._meta.label, 0)
 
 
 def end_access_token(*, actor: Actor, token_id: UUID, now: datetime) -> None:
     """End one access token, and the authorization that it came from, on behalf of staff. Raises
     RightMissing or ApplicationNotFound."""
     require_staff(actor, "oauth.change_accesstoken")
-    with transaction.atomic(durable=True):
-        token = AccessToken.objects.filter(pk=token_id).select_related("application").first()
-        if token is None:
-            raise ApplicationNotFound
-        end_token(actor=actor, token=token, now=now)
+    token = AccessToken.objects.filter(pk=token_id).first()
+    if token is None or not end_token(token, actor=actor, now=now):
+        raise ApplicationNotFound
 
 
 def end_authorization(*, actor: Actor, authorization_id: UUID, now: datetime) -> bool:
     """Take back what the acting user let an application do; return whether there was anything."""
-    with transaction.atomic(durable=True):
-        mine = RefreshToken.objects.filter(pk=authorization_id, user_id=actor.user_id)
-        authorization = mine.select_related("application").first()
-        if authorization is None or actor.user_id is None:
-            return False
-        remove_authorization(authorization, actor=actor, now=now)
-    return True
-
-
-def end_token(*, actor: Actor, token: AccessToken, now: datetime) -> None:
-    """End an access token in the caller's transaction. With it goes the authorization, whose
-    refresh token could otherwise make the next one."""
-    if token.authorization_id is not None:
-        for one in RefreshToken.objects.filter(pk=token.authorization_id):
-            remove_authorization(one, actor=actor, now=now)
-    elif AccessToken.objects.filter(pk=token.pk).delete()[0]:
-        record_about("access_token.revoked", actor, token.application, now, token=str(token.pk))
-
-
-def remove_authorization(authorization: RefreshToken, *, actor: Actor, now: datetime) -> None:
-    """Remove an authorization with its tokens in the caller's transaction, and write the event
-    unless somebody else was first."""
-    known = RefreshToken.objects.filter(pk=authorization.pk)
-    if known.delete()[0]:
-        application = authorization.application
-        record(
-            "authorization.revoked",
-            actor=actor,
-            subject=Reference("user", authorization.user_id),
-            now=now,
-            organization_id=application.organization_id,
-            facts={"application": str(application.pk), "authorization": str(authorization.pk)},
-        )
+    mine = RefreshToken.objects.filter(pk=authorization_id, user_id=actor.user_id)
+    authorization = mine.first() if actor.user_id else None
+    return authorization is not None and remove_authorization(authorization, actor=actor, now=now)
 
 
 def revoke_as_application(*, application: Application, text: str, now: datetime) -> None:
     """End a token that an application gives back (RFC 7009). One of another application, or none at
     all, is left alone without a word."""
-    with transaction.atomic(durable=True):
-        actor = Actor.system(CHANNEL)
-        if (pk := tokens.read_refresh_token(text)) is not None:
-            digest = keyformat.digest(text)
-            mine = RefreshToken.objects.filter(pk=pk, application=application)
-            current = mine.filter(token_checksum=digest)
-            for authorization in current.select_related("application"):
-                remove_authorization(authorization, actor=actor, now=now)
-        elif tokens.is_access_token(text):
-            digest = keyformat.digest(text)
-            held = AccessToken.objects.filter(token_checksum=digest, application=application)
-            for token in held.select_related("application"):
-                end_token(actor=actor, token=token, now=now)
+    actor, digest = Actor.system(CHANNEL), keyformat.digest(text)
+    if (pk := tokens.read_refresh_token(text)) is not None:
+        mine = RefreshToken.objects.filter(pk=pk, application=application, token_checksum=digest)
+        for authorization in mine:
+            remove_authorization(authorization, actor=actor, now=now)
+    elif tokens.is_access_token(text):
+        for token in AccessToken.objects.filter(token_checksum=digest, application=application):
+            end_token(token, actor=actor, now=now)
 
 
 def end_reused(authorization_id: UUID, *, now: datetime) -> None:
     """End an authorization whose code or refresh token was shown a second time: somebody has a copy
     (RFC 6749, section 4.1.2, and RFC 9700, section 4.14.2)."""
+    for authorization in RefreshToken.objects.filter(pk=authorization_id):
+        remove_authorization(authorization, actor=Actor.system(CHANNEL), now=now)
+
+
+def end_token(token: AccessToken, *, actor: Actor, now: datetime) -> bool:
+    """End an access token; return whether there was anything to end. With it goes the authorization
+    that it came from, whose refresh token could otherwise make the next one."""
+    if token.family is not None:
+        known = RefreshToken.objects.filter(pk=token.family).first()
+        return known is not None and remove_authorization(known, actor=actor, now=now)
     with transaction.atomic(durable=True):
-        known = RefreshToken.objects.filter(pk=authorization_id).select_related("application")
-        for authorization in known:
-            remove_authorization(authorization, actor=Actor.system(CHANNEL), now=now)
+        application = lock_parties(None, token.application_id)
+        is_first = bool(AccessToken.objects.filter(pk=token.pk).delete()[0])
+        if is_first and application is not None:
+            record_about("access_token.revoked", actor, application, now, token=str(token.pk))
+    return is_first
 
 
-def end_tokens_of_user(user_id: UUID) -> None:
-    """End every code and token that speaks for a user, in the caller's transaction. A restore
-    brings none of them back."""
-    _end_rows((Grant, RefreshToken), "user_id", user_id)
+def remove_authorization(authorization: RefreshToken, *, actor: Actor, now: datetime) -> bool:
+    """Remove an authorization with its tokens, and write the event; return whether there was one,
+    and nobody else was first."""
+    with transaction.atomic(durable=True):
+        application = lock_parties(authorization.user_id, authorization.application_id)
+        is_first = bool(RefreshToken.objects.filter(pk=authorization.pk).delete()[0])
+        AccessToken.objects.filter(family=authorization.pk).delete()
+        if is_first and application is not None:
+            record(
+                "authorization.revoked",
+                actor=actor,
+                subject=Reference("user", authorization.user_id),
+                now=now,
+                organization_id=application.organization_id,
+                facts={"application": str(application.pk), "authorization": str(authorization.pk)},
+            )
+    return is_first
 
 
-def end_tokens_of_organization(organization_id: UUID) -> None:
+def lock_parties(user_id: UUID | None, application_id: UUID) -> Application | None:
+    """Lock a person and an application's organization, in the order of locks, and return the
+    application; None when it is gone. Whatever issues and ends tokens does it under these locks."""
+    known = Application.objects.filter(pk=application_id)
+    organization_id = known.values_list("organization_id", flat=True).first()
+    if user_id is not None:
+        lock_subject(Reference("user", user_id))
+    if organization_id is not None:
+        lock_subject(Reference("organization", organization_id))
+    return known.select_related("organization").first()
+
+
+def end_tokens_of_user(user_id: UUID, *, beside: Sequence[Any] = ()) -> dict[str, int]:
+    """End every code and token that speaks for a user, in the caller's transaction, and return how
+    many rows of which model that were. A restore brings none of them back.
+
+    ``beside`` names further models whose rows of this user end here: sessions, which are removed by
+    the same statement, so that a deletion costs no more than without OAuth.
+    """
+    return _end_rows((*beside, *HELD), "user_id", user_id)
+
+
+def end_tokens_of_organization(organization_id: UUID) -> dict[str, int]:
     """End every code, token and client secret of an organization's applications, in the caller's
-    transaction. A restore brings the applications back, and none of these."""
-    for pk in Application.objects.filter(organization_id=organization_id).values_list(
-        "pk", flat=True
-    ):
-        _end_tokens("application_id", pk)
-    Application.objects.filter(organization_id=organization_id).update(client_secret="")
+    transaction, and return how many rows of which model that were. A restore brings the
+    applications back, and none of these."""
+    mine = Application.objects.filter(organization_id=organization_id)
+    ended: Counter[str] = Counter()
+    for pk in mine.values_list("pk", flat=True):
+        ended.update(_end_rows(HELD, "application_id", pk))
+    mine.update(client_secret="")
+    return dict(ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,28 +169,24 @@ def list_authorizations(*, user_id: UUID, now: datetime) -> list[AuthorizationFa
     ]
 
 
-def _end_tokens(column: str, pk: UUID) -> int:
-    ended: int = AccessToken.objects.filter(**{column: pk}).count()
-    _end_rows((Grant, RefreshToken, AccessToken), column, pk)
-    return ended
-
-
-def _end_rows(models: Sequence[Any], column: str, value: UUID) -> None:
-    """Delete the rows of several models, on PostgreSQL with one statement."""
+def _end_rows(models: Sequence[Any], column: str, value: UUID) -> dict[str, int]:
+    """Delete the rows of several models, on PostgreSQL with one statement, and count them."""
     quote = connection.ops.quote_name
-    key = models[0]._meta.pk.get_db_prep_value(value, connection)
+    key = UUIDField().get_db_prep_value(value, connection)
     deletes = [
         f"DELETE FROM {quote(model._meta.db_table)} WHERE {quote(column)} = %s"  # noqa: S608
         for model in models
     ]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            *first, last = deletes
-            ahead = ", ".join(f"d{number} AS ({text})" for number, text in enumerate(first))
-            cursor.execute(f"WITH {ahead} {last}", [key] * len(deletes))
+            named = [f"d{n} AS ({text} RETURNING 1)" for n, text in enumerate(deletes)]
+            counts = [f"(SELECT count(*) FROM d{n})" for n, _ in enumerate(deletes)]
+            text = f"WITH {', '.join(named)} SELECT {', '.join(counts)}"
+            cursor.execute(text, [key] * len(deletes))
+            found = cursor.fetchone()
         else:
-            for text in deletes:
-                cursor.execute(text, [key])
+            found = [cursor.execute(text, [key]).rowcount for text in deletes]
+    return {model._meta.label: n for model, n in zip(models, found, strict=True) if n}
 
 
 def record_about(

@@ -1,7 +1,8 @@
 """From the text of an access token to whom it speaks for: one query, nothing cached.
 
 The query sees the token, its person, its application and the organization of that as they are now,
-so a token is dead at the very commit that ends any of them.
+so a token is dead at the very commit that ends any of them or archives the organization. With the
+last it comes back to life.
 """
 
 from dataclasses import dataclass
@@ -26,10 +27,10 @@ class Row(NamedTuple):
     application__created_by_id: UUID | None
     application__organization__is_active: bool
     application__organization__is_deleted: bool
-    authorization_id: UUID | None
-    authorization__user_id: UUID | None
-    authorization__user__is_active: bool | None
-    authorization__user__is_deleted: bool | None
+    application__organization__archived_at: datetime | None
+    user_id: UUID | None
+    user__is_active: bool | None
+    user__is_deleted: bool | None
 
 
 @select
@@ -56,25 +57,23 @@ class VerifiedToken(VerifiedKey):
 
 def verify_token(text: str, *, now: datetime) -> VerifiedToken | None:
     """Return whom an access token speaks for, or None when it is malformed, unknown or expired, or
-    its person, application or organization has ended. A malformed one costs no query."""
+    its person, application or organization has ended or is closed. A malformed one costs no query.
+    """
     if not tokens.is_access_token(text):
         return None
     if (found := _find.first(digest=keyformat.digest(text))) is None:
         return None
     row = Row(*found)
-    if row.expires <= now:
+    if row.expires <= now or row.application__organization__archived_at:
         return None
     if not row.application__organization__is_active or row.application__organization__is_deleted:
         return None
-    is_personal = row.authorization_id is not None
-    if is_personal and (
-        not row.authorization__user__is_active or row.authorization__user__is_deleted
-    ):
+    if row.user_id and (not row.user__is_active or row.user__is_deleted):
         return None
     return VerifiedToken(
         id=row.application_id,
-        user_id=row.authorization__user_id,
-        organization_id=None if is_personal else row.application__organization_id,
+        user_id=row.user_id,
+        organization_id=None if row.user_id else row.application__organization_id,
         created_by_id=row.application__created_by_id,
         scopes=frozenset(row.scope.split()),
         is_staff=False,

@@ -17,7 +17,10 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.urls import include, path, re_path
 from django.utils import timezone
+from django.views.decorators.http import require_safe
+from oauth2_provider.views import OAuthServerMetadataView
 from oauth2_provider.views.mixins import OAuthLibMixin
 from rest_framework import exceptions as drf
 from rest_framework.request import Request
@@ -29,6 +32,7 @@ from contracts.errors import Problem, Refusal
 from contracts.throttling import AddressThrottle, FailureThrottle
 from erasure.exceptions import LedgerUnavailable
 from organizations.oauth.introspection import authenticate_application, describe_token
+from organizations.oauth.pages import AuthorizePage, access_page
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -123,3 +127,28 @@ class OAuthEndpoint(OAuthLibMixin, Contract):
 
     def get_authenticators(self) -> list[Any]:
         return []
+
+
+def endpoint(action: str) -> Any:
+    # Hidden from the OpenAPI document, whose place the RFCs take.
+    return OAuthEndpoint.as_view({"post": action}, is_alias=True)
+
+
+# By these names the package finds them.
+known_to_package = [
+    path("oauth/authorize", AuthorizePage.as_view(), name="authorize"),
+    path("oauth/token", endpoint("token"), name="token"),
+    path("oauth/revoke", endpoint("revoke"), name="revoke-token"),
+    path("oauth/introspect", endpoint("introspect"), name="introspect"),
+    path(
+        ".well-known/oauth-authorization-server",
+        require_safe(OAuthServerMetadataView.as_view()),
+        name="oauth-server-metadata",
+    ),
+]
+
+urlpatterns = [
+    path("", include((known_to_package, "oauth2_provider"))),
+    path("oauth/access", access_page, name="oauth-access"),
+    re_path(r"^oauth(/.*)?$", OAuthEndpoint.unknown_path()),
+]
