@@ -19,6 +19,7 @@ pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+NOTHING = {"oauth_tokens": 0, "webhook_history": 0}
 
 
 def run(*args: str) -> str:
@@ -52,7 +53,8 @@ def test_a_dry_run_counts_and_changes_nothing() -> None:
     litter()
     before = read_rows()
     assert run() == (
-        "Would remove 2 expired sessions, 3 old answers and 0 expired OAuth codes and tokens.\n"
+        "Would remove 2 expired sessions, 3 old answers, 0 expired OAuth codes and tokens and 0 "
+        "old webhook messages.\n"
         "Nothing was changed. Run it again with --execute to remove them.\n"
     )
     assert read_rows() == before
@@ -61,9 +63,9 @@ def test_a_dry_run_counts_and_changes_nothing() -> None:
 def test_execute_removes_what_has_expired_and_keeps_the_rest() -> None:
     sessions, answers = litter()
     before = read_rows()
-    assert (
-        run("--execute")
-        == "Removed 2 expired sessions, 3 old answers and 0 expired OAuth codes and tokens.\n"
+    assert run("--execute") == (
+        "Removed 2 expired sessions, 3 old answers, 0 expired OAuth codes and tokens and 0 old "
+        "webhook messages.\n"
     )
     after = read_rows()
     assert set(Session.objects.values_list("pk", flat=True)) == sessions
@@ -85,9 +87,9 @@ def test_charlie_with_his_living_session_keeps_every_row() -> None:
 def test_a_second_run_finds_nothing() -> None:
     litter()
     run("--execute")
-    assert (
-        run("--execute")
-        == "Removed 0 expired sessions, 0 old answers and 0 expired OAuth codes and tokens.\n"
+    assert run("--execute") == (
+        "Removed 0 expired sessions, 0 old answers, 0 expired OAuth codes and tokens and 0 old "
+        "webhook messages.\n"
     )
 
 
@@ -95,7 +97,7 @@ def test_a_second_run_finds_nothing() -> None:
 def test_json_prints_one_object(flag: tuple[str, ...], executed: bool) -> None:
     litter()
     told = json.loads(run("--json", *flag))
-    assert told == {"executed": executed, "sessions": 2, "answers": 3, "oauth_tokens": 0}
+    assert told == {"executed": executed, "sessions": 2, "answers": 3, **NOTHING}
 
 
 def test_wrong_usage_is_refused() -> None:
