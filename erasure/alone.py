@@ -46,6 +46,9 @@ PIECE = 0.04
 and the statement that is under way when the time is up."""
 
 
+BEGUN = {"begun", "large"}
+"""What the cursor of a subject holds that is drained, or is to be."""
+
 KEPT = ("intent", "spare", "large", "ahead")
 """What a cursor holds beside the place of the drain."""
 
@@ -113,7 +116,7 @@ def erase_claimed(
     Raises LeaseLost, UnderLegalHold, Paused, Blocked, BudgetSpent, LedgerUnavailable, or whatever
     the database says. What was committed until then stays done and counted.
     """
-    if request.cursor or is_large(request.subject):
+    if BEGUN & request.cursor.keys() or is_large(request.subject):
         _drain(request, actor=actor, clock=clock, budget=budget)
     rows = sum(request.counts.values())
     started = perf_counter()

@@ -246,9 +246,8 @@ def companions_at_once(subject: Reference) -> list[Reference]:
     """Return those of a subject's companions that a request locks and deletes itself: all, or
     where these are too many, the pivots."""
     kind = get_kind(subject.kind)
-    if has_many_companions(subject):
-        return kind.pivots(subject.id)
-    return kind.next_companions(subject.id, after=None, limit=FEW)
+    known = kind.next_companions(subject.id, after=None, limit=FEW + 1)
+    return known if len(known) <= FEW else kind.pivots(subject.id)
 
 
 NUMBERS = 62

@@ -280,16 +280,16 @@ def _send_ahead(
         request.cursor = locked.cursor
         if budget.on_piece:
             budget.on_piece(request)
-    if last is None:
-        return
-    if held_companions(subject):
-        raise UnderLegalHold(subject.kind, subject.id)
-    if left := kind.count_companions(subject.id, cap=COMPANIONS):
-        raise CompanionsLeft(left)
-    along = read_along(request.pk)
-    with piece(request, clock=clock) as (_, locked):
-        locked.along = along
-        locked.save(update_fields=["along"])
+    if last is not None:
+        if held_companions(subject):
+            raise UnderLegalHold(subject.kind, subject.id)
+        if left := kind.count_companions(subject.id, cap=COMPANIONS):
+            raise CompanionsLeft(left)
+    # Asked of the requests and not remembered: a worker that died may have sent the last of them.
+    if along := read_along(request.pk):
+        with piece(request, clock=clock) as (_, locked):
+            locked.along = along
+            locked.save(update_fields=["along"])
 
 
 def _raise_stop(outcome: Outcome) -> None:

@@ -477,6 +477,7 @@ def test_the_status_link_works_when_the_account_is_gone() -> None:
         "counts": row.counts,
         "next": {"step": "nothing", "at": None},
         "has_receipt": True,
+        "progress": None,
     }
     assert_exactly(response, expected)
     assert before["state"] == "scheduled"
