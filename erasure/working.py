@@ -260,18 +260,7 @@ def _send_ahead(
             # Sets sign receipts whose wording is written down before.
             receipts.keep_wordings(sorted(new))
             worded |= new
-        for name in sorted({it.kind for it in some}):
-            mine = [it for it in some if it.kind == name]
-            if candidates := _hurry(name, mine, request, actor=actor, now=clock()):
-                part = work_off(
-                    candidates,
-                    actor=actor,
-                    clock=clock,
-                    budget=budget,
-                    goes_along=True,
-                    searches=searches,
-                )
-                outcome.add(part)
+        _send(some, request, outcome, actor=actor, clock=clock, budget=budget, searches=searches)
         _raise_stop(outcome)
         with piece(request, clock=clock) as (_, locked):
             gone = len(some) - len(kind.among_companions(subject.id, some))
@@ -290,6 +279,30 @@ def _send_ahead(
         with piece(request, clock=clock) as (_, locked):
             locked.along = along
             locked.save(update_fields=["along"])
+
+
+def _send(
+    some: Sequence[Reference],
+    request: DeletionRequest,
+    outcome: Outcome,
+    *,
+    actor: Actor,
+    clock: Clock,
+    budget: Budget,
+    searches: bool,
+) -> None:
+    for name in sorted({it.kind for it in some}):
+        mine = [it for it in some if it.kind == name]
+        if candidates := _hurry(name, mine, request, actor=actor, now=clock()):
+            part = work_off(
+                candidates,
+                actor=actor,
+                clock=clock,
+                budget=budget,
+                goes_along=True,
+                searches=searches,
+            )
+            outcome.add(part)
 
 
 def _raise_stop(outcome: Outcome) -> None:
