@@ -23,3 +23,10 @@ OWNERLESS = sizes(50, 10_000)
 REOPENED = sizes(20, 2_500)
 OWNERLESS_CONTROL = sizes(4, 100)
 SIGNED = sizes(200, 10_000)
+# Of the audit log: how often it is tampered with, and how many events it has.
+TAMPERED = pytest.mark.parametrize(
+    ("size", "events"),
+    [(60, 600), pytest.param(10_000, 100_000, marks=pytest.mark.long)],
+)
+# Operations through every path of the service, on each database.
+RECONCILED = sizes(150, 10_000)
