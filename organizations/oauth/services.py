@@ -180,7 +180,7 @@ def _end_rows(models: Sequence[Any], column: str, value: UUID) -> dict[str, int]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             named = [f"d{n} AS ({text} RETURNING 1)" for n, text in enumerate(deletes)]
-            counts = [f"(SELECT count(*) FROM d{n})" for n, _ in enumerate(deletes)]
+            counts = [f"(SELECT count(*) FROM d{n})" for n, _ in enumerate(deletes)]  # noqa: S608
             text = f"WITH {', '.join(named)} SELECT {', '.join(counts)}"
             cursor.execute(text, [key] * len(deletes))
             found = cursor.fetchone()
