@@ -405,6 +405,7 @@ TASKS = {
         "OPTIONS": env.json("TASKS_OPTIONS", {}),
     }
 }
+TASKS_LOST_AFTER = timedelta(hours=env.int("TASKS_LOST_HOURS", 24))
 ERASURE_SWEEP_EVERY = timedelta(seconds=env.int("ERASURE_SWEEP_SECONDS", 300))
 if not timedelta() < ERASURE_SWEEP_EVERY:
     raise ImproperlyConfigured("ERASURE_SWEEP_SECONDS must be 1 or more.")

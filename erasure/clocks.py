@@ -112,10 +112,19 @@ def wake_purge(now: datetime, execute: bool) -> Facts:
 
 
 def tend_tasks(now: datetime, execute: bool) -> Facts:
-    """Take up the tasks of killed workers, and remove the rows of finished ones."""
+    """Take up the wake-ups of killed workers, give up what other tasks left running, and remove the
+    rows of finished ones."""
     if not execute:
-        return {"revived": taskrows.count_stuck(now), "removed": taskrows.count_finished(now)}
-    return {"revived": taskrows.revive_stuck(now), "removed": taskrows.remove_finished(now)}
+        return {
+            "revived": taskrows.count_stuck(now),
+            "lost": taskrows.count_lost(now),
+            "removed": taskrows.count_finished(now),
+        }
+    return {
+        "revived": taskrows.revive_stuck(now),
+        "lost": taskrows.fail_lost(now),
+        "removed": taskrows.remove_finished(now),
+    }
 
 
 def add_up(now: datetime, execute: bool) -> Facts:

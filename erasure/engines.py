@@ -16,6 +16,20 @@ from erasure import gate
 
 URGENT = 10
 
+_wake_ups: set[str] = set()
+
+
+def wake_up[T: "Task[..., Any]"](task: T) -> T:
+    """Declare, as a decorator above ``@task``, that a task is only a wake-up: run twice or begun
+    and broken off, it does no harm. When its worker is killed a sweep has it run again."""
+    _wake_ups.add(task.module_path)
+    return task
+
+
+def known_wake_ups() -> list[str]:
+    """Return the paths of the tasks that may be run again."""
+    return sorted(_wake_ups)
+
 
 def wake(task: "Task[..., Any]", *args: str, urgent: bool = False) -> None:
     """Ask for a task, to run when the caller's transaction has committed.

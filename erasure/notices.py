@@ -30,7 +30,7 @@ from django.utils import timezone
 from audit.actors import Actor
 from audit.events import Reference, record
 from erasure import links
-from erasure.engines import wake
+from erasure.engines import wake, wake_up
 from erasure.models import DeletionRequest
 from erasure.requests import find_taker
 from erasure.subjects import get_kind
@@ -152,6 +152,7 @@ def sends_mail() -> bool:
     return configured is not None and configured.get("BACKEND") != _silent
 
 
+@wake_up
 @task()
 def send_notice(notice: str, deletion_id: str) -> bool:
     """Send one notice, of which the queue knows its name and the deletion's id only."""

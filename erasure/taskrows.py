@@ -1,23 +1,37 @@
 """The rows that the database's engine keeps of its tasks: those left over are taken up again, those
 that are done are removed."""
 
+import logging
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.db.models import Q
 
-from erasure.engines import is_database
+from erasure.engines import is_database, known_wake_ups
+
+logger = logging.getLogger("sexton.erasure")
 
 STUCK = timedelta(minutes=15)
-"""After so long a running task of ours belongs to a worker that was killed: a purge gives way after
-a minute. One that lives after all is only woken twice."""
+"""After so long a running wake-up belongs to a worker that was killed: a purge gives way after a
+minute. One that lives after all is only woken twice."""
 
 TRIES = 5
 KEPT = timedelta(days=1)
 FAILED_KEPT = timedelta(days=14)
 CHUNK = 1000
-OURS = Q(task_path__startswith="erasure.") | Q(task_path__startswith="organizations.")
+
+
+class WorkerLost(Exception):
+    """Why a task failed whose worker never said how it ended."""
+
+
+def lost_after() -> timedelta:
+    """Return the time after which a running task of any other app counts as lost: the setting
+    TASKS_LOST_AFTER, a day."""
+    found: timedelta = getattr(settings, "TASKS_LOST_AFTER", timedelta(days=1))
+    return found
 
 
 def count_ready(path: str) -> int:
@@ -30,7 +44,7 @@ def count_stuck(now: datetime) -> int:
 
 
 def revive_stuck(now: datetime) -> int:
-    """Make the tasks of killed workers ready again; return how many.
+    """Make the wake-ups of killed workers ready again; return how many.
 
     The engine itself leaves them running for ever. One that was begun five times takes its worker
     along, and is given up.
@@ -39,13 +53,35 @@ def revive_stuck(now: datetime) -> int:
         return 0
     revived = 0
     for pk, workers in list(_stuck(now).values_list("pk", "worker_ids")):
-        status = "READY" if len(workers) < TRIES else "FAILED"
-        finished = now if status == "FAILED" else None
         # Checked again by the UPDATE: of two sweeps one gets the row.
-        revived += (
-            _stuck(now).filter(pk=pk).update(status=status, started_at=None, finished_at=finished)
-        )
+        mine = _stuck(now).filter(pk=pk)
+        if len(workers) < TRIES:
+            revived += mine.update(status="READY", started_at=None)
+        else:
+            _give_up(mine, now)
     return revived
+
+
+def count_lost(now: datetime) -> int:
+    return _lost(now).count() if is_database() else 0
+
+
+def fail_lost(now: datetime) -> int:
+    """Mark as failed what other apps' tasks have left running for too long; return how many.
+
+    Nobody but their app knows whether they may run twice, so they are not run again.
+    """
+    if not is_database():
+        return 0
+    paths = sorted(set(_lost(now).values_list("task_path", flat=True)))
+    if failed := _give_up(_lost(now), now):
+        logger.error("tasks were lost with their worker", extra={"tasks": failed, "paths": paths})
+    return failed
+
+
+def _give_up(rows: Any, now: datetime) -> int:
+    lost = f"{WorkerLost.__module__}.{WorkerLost.__qualname__}"
+    return int(rows.update(status="FAILED", finished_at=now, exception_class_path=lost))
 
 
 def count_finished(now: datetime) -> int:
@@ -63,7 +99,13 @@ def remove_finished(now: datetime) -> int:
 
 
 def _stuck(now: datetime) -> Any:
-    return _rows().filter(OURS, status="RUNNING", started_at__lte=now - STUCK)
+    rows = _rows().filter(status="RUNNING", started_at__lte=now - STUCK)
+    return rows.filter(task_path__in=known_wake_ups())
+
+
+def _lost(now: datetime) -> Any:
+    rows = _rows().filter(status="RUNNING", started_at__lte=now - lost_after())
+    return rows.exclude(task_path__in=known_wake_ups())
 
 
 def _finished(now: datetime) -> Any:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from audit.actors import Actor
 from erasure import gate
 from erasure.bulk import carry_out
-from erasure.engines import wake
+from erasure.engines import wake, wake_up
 from erasure.purging import BATCH, purge_due, search_for, searches_by_default
 from erasure.stopping import is_stopping
 from erasure.verifying import Residue
@@ -33,6 +33,7 @@ class PurgeFailed(Exception):
     would keep, may quote a person's data."""
 
 
+@wake_up
 @task
 def purge() -> dict[str, int]:
     """Erase what is due; return how many subjects were erased and how many failed, and of how many
@@ -54,6 +55,7 @@ def purge() -> dict[str, int]:
     return {"erased": report.erased, "failed": len(report.failed), **_tell(report.residue)}
 
 
+@wake_up
 @task
 def drain(deletion_id: str) -> dict[str, int]:
     """Go on with the erasure of one large subject; return whether it was finished, and whether it
@@ -83,6 +85,7 @@ def drain(deletion_id: str) -> dict[str, int]:
     return {"erased": len(done.erased), "failed": len(done.failed), **_tell(residue)}
 
 
+@wake_up
 @task
 def hand_over(bulk_id: str) -> dict[str, int]:
     """Make the rest of an approved bulk erasure due; return how many that were."""

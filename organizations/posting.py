@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from audit.actors import Actor
 from audit.events import Reference, record
-from erasure.engines import wake
+from erasure.engines import wake, wake_up
 from erasure.notices import Notice, sends_mail
 from erasure.stopping import is_stopping
 from organizations.models import Invitation
@@ -38,6 +38,7 @@ def ask_for_mail(invitation_id: UUID) -> None:
         wake(send_invitation, str(invitation_id), urgent=True)
 
 
+@wake_up
 @task()
 def send_invitation(invitation_id: str) -> bool:
     """Mail an invitation, of which the queue knows the id only; return whether it went out."""

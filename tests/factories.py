@@ -55,7 +55,7 @@ class InvitationFactory(factory.django.DjangoModelFactory[Invitation]):
     email = factory.Sequence(lambda n: f"guest{n}@example.com")
     token_digest = factory.Sequence(lambda n: f"{n:064x}")
     created_at = factory.LazyFunction(timezone.now)
-    expires_at = factory.LazyFunction(timezone.now)
+    expires_at = factory.LazyFunction(lambda: timezone.now() + timedelta(days=7))
 
 
 class ManagedUserFactory(factory.django.DjangoModelFactory[ManagedUser]):

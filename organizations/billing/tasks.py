@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.tasks import task
 from django.utils import timezone
 
-from erasure.engines import wake
+from erasure.engines import wake, wake_up
 from erasure.stopping import is_stopping
 from organizations.billing.carrying import carry_out_due
 
@@ -15,6 +15,7 @@ BUDGET = 60.0
 """Seconds after which it gives way to other tasks, such as purges, and asks for another."""
 
 
+@wake_up
 @task
 def settle_orders() -> dict[str, int]:
     """Carry out what is due; return how many orders were confirmed and how many failed."""

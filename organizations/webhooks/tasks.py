@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from django.tasks import task
 from django.utils import timezone
 
-from erasure.engines import is_behind, wake
+from erasure.engines import is_behind, wake, wake_up
 from erasure.stopping import is_stopping
 from organizations.webhooks.delivering import count_due, deliver_due
 from organizations.webhooks.models import Delivery
@@ -24,6 +24,7 @@ class DeliveriesFailed(Exception):
     row would keep, may quote an address."""
 
 
+@wake_up
 @task()
 def deliver() -> int:
     """Deliver what is due; return how many tries that took."""

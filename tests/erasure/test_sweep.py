@@ -1,8 +1,10 @@
 """The sweep: it wakes what is due, takes up what was left lying, and says what it would do."""
 
 import json
+import re
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from accounts.models import Session
 from audit.actors import Actor
 from erasure import clocks, engines, stopping, taskrows, worker
 from erasure.clocks import claim_sweep, sweep
+from erasure.engines import known_wake_ups
 from erasure.holds import release_hold
 from erasure.models import DeletionRequest, DoomedFile, Heartbeat, LegalHold
 from erasure.tasks import purge
@@ -130,7 +133,7 @@ def test_a_dry_run_counts_the_same_and_changes_nothing() -> None:
     planned = {**json.loads(out), "executed": True, **ends}
     assert code == 0
     assert planned == done
-    assert done["tasks"] == {"revived": 1, "removed": 1}
+    assert done["tasks"] == {"revived": 1, "lost": 0, "removed": 1}
 
 
 def test_the_shell_names_each_step() -> None:
@@ -170,8 +173,8 @@ def test_it_leaves_a_heartbeat_and_a_dry_run_none() -> None:
 def test_the_task_of_a_killed_worker_is_taken_up_again() -> None:
     stuck = task_row("RUNNING", started_at=timezone.now() - taskrows.STUCK, worker_ids=["dead"])
     fresh = task_row("RUNNING", started_at=timezone.now() - MINUTE)
-    strangers = task_row("RUNNING", path="blog.tasks.export", started_at=timezone.now() - DAY)
-    assert sweep_now().done["tasks"]["revived"] == 1
+    strangers = task_row("RUNNING", path="blog.tasks.export", started_at=timezone.now() - HOUR)
+    assert sweep_now().done["tasks"] == {"revived": 1, "lost": 0, "removed": 0}
     for row in (stuck, fresh, strangers):
         row.refresh_from_db()
     assert (stuck.status, stuck.started_at) == ("READY", None)
@@ -185,6 +188,39 @@ def test_a_task_that_takes_every_worker_along_is_given_up() -> None:
     stuck.refresh_from_db()
     assert stuck.status == "FAILED"
     assert stuck.finished_at is not None
+    assert stuck.exception_class_path == "erasure.taskrows.WorkerLost"
+
+
+def test_what_other_apps_left_running_fails_and_is_not_run_again(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it may run twice only its app knows. The engine would leave it running for ever."""
+    now = timezone.now()
+    lost = task_row("RUNNING", path="blog.tasks.export", started_at=now - DAY, worker_ids=["dead"])
+    young = task_row("RUNNING", path="blog.tasks.export", started_at=now - DAY + MINUTE)
+    ready = task_row("READY", path="blog.tasks.export")
+    assert sweep_now().done["tasks"] == {"revived": 0, "lost": 1, "removed": 0}
+    for row in (lost, young, ready):
+        row.refresh_from_db()
+    assert (lost.status, young.status, ready.status) == ("FAILED", "RUNNING", "READY")
+    assert lost.exception_class_path == "erasure.taskrows.WorkerLost"
+    [said] = [it for it in caplog.records if it.msg == "tasks were lost with their worker"]
+    assert vars(said)["paths"] == ["blog.tasks.export"]
+    settings.TASKS_LOST_AFTER = HOUR
+    assert sweep_now().done["tasks"]["lost"] == 1
+
+
+def test_every_task_of_ours_is_declared_to_be_a_wake_up() -> None:
+    """Whoever adds a task decides: one that may run twice is declared by ``wake_up``."""
+    mine = {"erasure", "accounts", "organizations", "apikeys", "audit", "contracts"}
+    root = Path(__file__).parent.parent.parent
+    found = set()
+    for app in mine:
+        for file in (root / app).rglob("*.py"):
+            module = ".".join(file.relative_to(root).with_suffix("").parts)
+            for name in re.findall(r"^@task\b[^\n]*\ndef (\w+)", file.read_text(), re.MULTILINE):
+                found.add(f"{module}.{name}")
+    assert found == set(known_wake_ups())
 
 
 def test_finished_tasks_are_removed_after_their_time() -> None:
