@@ -16,11 +16,11 @@ from typing import Any
 from django.conf import settings
 
 from audit.sealing import count_unsealed
-from audit.tasks import seal_and_publish
+from audit.tasks import seal_and_publish, seal_audit_log
 from erasure import ended, retention, taskrows, totals
 from erasure.bulk import carry_on
 from erasure.chores import all_chores, all_errands
-from erasure.engines import is_behind, wake
+from erasure.engines import is_behind, wake, wake_up
 from erasure.files import remove_noted
 from erasure.models import DeletionRequest, DoomedFile, Heartbeat
 from erasure.notices import find_unwarned, warn
@@ -29,6 +29,9 @@ from erasure.stopping import is_stopping
 from erasure.tasks import purge
 
 logger = logging.getLogger("sexton.erasure")
+
+# The audit log knows nothing of ours, so it is declared here.
+wake_up(seal_audit_log)
 
 SWEPT = "sweep"
 BEGUN = "sweep.begun"

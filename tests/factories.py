@@ -56,6 +56,7 @@ class InvitationFactory(factory.django.DjangoModelFactory[Invitation]):
     token_digest = factory.Sequence(lambda n: f"{n:064x}")
     created_at = factory.LazyFunction(timezone.now)
     expires_at = factory.LazyFunction(lambda: timezone.now() + timedelta(days=7))
+    sent_at = factory.LazyFunction(timezone.now)
 
 
 class ManagedUserFactory(factory.django.DjangoModelFactory[ManagedUser]):

@@ -122,14 +122,14 @@ def test_a_purge_that_breaks_off_keeps_no_message_of_the_database(
 
 def test_a_dry_run_counts_the_same_and_changes_nothing() -> None:
     delete_user()
-    task_row("RUNNING", path="erasure.notices.send", started_at=timezone.now() - HOUR)
+    task_row("RUNNING", path="erasure.notices.send_notice", started_at=timezone.now() - HOUR)
     task_row("SUCCESSFUL", finished_at=timezone.now() - 2 * DAY)
     SessionFactory(expire_date=timezone.now() - HOUR)
     before = read_rows()
     code, out = run("--json")
     assert read_rows() == before
     done = json.loads(run("--json", "--execute")[1])
-    ends = {name: done[name] for name in ("totals", "ledger")}
+    ends = {name: done[name] for name in ("totals", "ledger", "audit")}
     planned = {**json.loads(out), "executed": True, **ends}
     assert code == 0
     assert planned == done
