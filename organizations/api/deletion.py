@@ -77,7 +77,7 @@ ERRORS: ErrorTable = {
         409, "This cannot be done with the organization.", "SETTLEMENT_REFUSED"
     ),
     organizations.WrongConfirmation: Refusal(
-        422, "This is not the organization's slug. Nothing was done.", "WRONG_CONFIRMATION"
+        409, "This is not the organization's slug. Nothing was done.", "WRONG_CONFIRMATION"
     ),
     **{kind: deletions.ERRORS[kind] for kind in COMING_BACK},
 }
@@ -95,7 +95,12 @@ NEVER_PREVIEWED = (
     erasure.LedgerUnavailable,
 )
 
-SLUG = {"type": "string", "minLength": 1, "maxLength": 60}
+SLUG: dict[str, Any] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 60,
+    "pattern": r"^[^\x00-\x1f\x7f]+$",
+}
 ID = path_parameter("id", "The organization's UUID.", format="uuid")
 COMMON: dict[str, Any] = {
     "tag": "Deletions",
@@ -107,7 +112,9 @@ COMMON: dict[str, Any] = {
 
 
 class Closing(serializers.Serializer[Any]):
-    slug = StrictCharField(trim_whitespace=False, max_length=60)
+    slug = StrictCharField(
+        trim_whitespace=False, max_length=60, validators=[matches(SLUG["pattern"])]
+    )
     plan_id = StrictCharField(
         required=False, trim_whitespace=False, validators=[matches(PLAN_ID["pattern"])]
     )

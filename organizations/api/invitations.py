@@ -109,8 +109,8 @@ JOINED_FIELDS = {
     "user_id": USER_ID,
     "role": ROLE,
 }
-TOKEN = {**text, "minLength": 1, "maxLength": 100}
-PASSWORD = {**text, "minLength": 8, "maxLength": 200}
+TOKEN = {**text, "minLength": 1, "maxLength": 100, "pattern": NAME_PATTERN}
+PASSWORD = {**text, "minLength": 8, "maxLength": 200, "pattern": NAME_PATTERN}
 WHICH = path_parameter("invitation_id", "The invitation's id.", pattern=INVITATION_PATTERN)
 COMMON = common(ERRORS)
 
@@ -123,7 +123,9 @@ class Inviting(serializers.Serializer[Any]):
 
 
 class Accepting(serializers.Serializer[Any]):
-    token = StrictCharField(max_length=100, trim_whitespace=False)
+    token = StrictCharField(
+        max_length=100, trim_whitespace=False, validators=[matches(NAME_PATTERN)]
+    )
 
 
 class SigningUp(Accepting):
@@ -136,7 +138,12 @@ class SigningUp(Accepting):
         default="",
         validators=[matches(NAME_PATTERN)],
     )
-    password = StrictCharField(min_length=8, max_length=200, trim_whitespace=False)
+    password = StrictCharField(
+        min_length=8,
+        max_length=200,
+        trim_whitespace=False,
+        validators=[matches(NAME_PATTERN)],
+    )
 
 
 def describe(facts: InvitationFacts) -> dict[str, Any]:

@@ -447,7 +447,7 @@ def test_the_slug_confirms_it() -> None:
     assert faults(ask("POST", path, key, {})) == {("body", "slug")}
     for typed in (organization.slug.upper(), organization.slug + " ", organization.name, "x"):
         response = ask("POST", path, key, {"slug": typed})
-        assert refused(response) == (422, "WRONG_CONFIRMATION")
+        assert refused(response) == (409, "WRONG_CONFIRMATION")
     assert not fresh(Organization, organization).is_deleted
     assert not DeletionRequest.objects.exists()
 
