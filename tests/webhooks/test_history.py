@@ -13,9 +13,12 @@ from erasure import alone, executor, sets
 from erasure.chores import all_chores
 from erasure.clocks import sweep
 from erasure.executor import erase_now
+from erasure.purging import purge_due
 from erasure.typeids import spell_id
+from organizations.models import Organization
+from organizations.services import delete_organization
 from organizations.webhooks import delivering, tasks
-from organizations.webhooks.events import USER_ERASED
+from organizations.webhooks.events import ORGANIZATION_DELETED, USER_ERASED
 from organizations.webhooks.models import Attempt, Delivery, Endpoint, Message
 from organizations.webhooks.retrying import LONGEST, SCHEDULE, next_try, read_retry_after
 from organizations.webhooks.sending import Answer
@@ -234,3 +237,26 @@ def test_an_erasure_in_pieces_tells_of_its_end_once_and_not_of_its_start(
         deliver_all(timezone.now() + timedelta(minutes=1))
     assert receiver.types == [USER_ERASED, USER_ERASED]
     assert all(one.data["data"]["deletion_id"] for one in receiver.requests)
+
+
+def test_an_organization_that_is_drained_in_pieces_still_has_its_last_word(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its endpoint goes in an early piece; that it is gone is told when the last one is."""
+    for module in (alone, executor, sets):
+        if hasattr(module, "LARGE"):
+            monkeypatch.setattr(module, "LARGE", 12)
+    with charlie_untouched():
+        owner = UserFactory()
+        organization = MembershipFactory(user=owner, role="owner").organization
+        for _ in range(20):
+            MembershipFactory(organization=organization)
+        endpoint, secret = make_endpoint(organization, receiver.url, ORGANIZATION_DELETED)
+        actor = Actor(kind="user", id=owner.pk, channel="test", person_id=owner.pk)
+        delete_organization(actor=actor, organization_id=organization.pk, now=timezone.now())
+        purge_due(actor=SYSTEM, clock=timezone.now, jobs=1)
+        assert not Organization.objects.filter(pk=organization.pk).exists()
+        assert not Endpoint.objects.filter(pk=endpoint.pk).exists()
+        deliver_all(timezone.now() + timedelta(minutes=1))
+    [request] = receiver.requests
+    assert request.verify(secret)["type"] == ORGANIZATION_DELETED
