@@ -22,6 +22,7 @@ from tests.factories import (
     UserFactory,
     give_key,
     give_token,
+    give_webhook,
 )
 
 Rows = dict[str, set[tuple[Any, ...]]]
@@ -29,7 +30,8 @@ Rows = dict[str, set[tuple[Any, ...]]]
 
 def create_charlie() -> None:
     """Give Charlie one of everything: an account, keys, a session, an organization with members,
-    an invitation, a managed user, a subscription, a deletion request and events."""
+    an invitation, a managed user, a subscription, a webhook with a delivery, a deletion request
+    and events."""
     charlie = UserFactory(username="charlie", email="charlie@example.com")
     colleague = UserFactory(username="charlies-colleague")
     organization = OrganizationFactory(name="Charlie's", slug="charlies")
@@ -38,6 +40,7 @@ def create_charlie() -> None:
     InvitationFactory(organization=organization, invited_by=charlie)
     managed = ManagedUserFactory(organization=organization)
     SubscriptionFactory(organization=organization)
+    give_webhook(organization)
     SessionFactory(user=charlie)
     give_key(charlie)
     give_key(organization)

@@ -15,6 +15,9 @@ from organizations.billing.models import Subscription
 from organizations.models import Invitation, ManagedUser, Membership, Organization
 from organizations.oauth import tokens
 from organizations.oauth.models import AccessToken, Application, RefreshToken, spell_application
+from organizations.webhooks.models import Attempt, Delivery, Endpoint, Message
+from organizations.webhooks.sealing import seal
+from organizations.webhooks.signatures import make_secret
 
 
 class UserFactory(factory.django.DjangoModelFactory[User]):
@@ -169,3 +172,36 @@ def give_token(owner: User | Application, *wanted: str, **fields: Any) -> str:
         **{"expires": timezone.now() + timedelta(hours=1), **fields},
     )
     return secret.text
+
+
+def give_webhook(organization: Organization) -> Endpoint:
+    """Give an organization an endpoint that is told of members who leave, and a delivery to it."""
+    now = timezone.now()
+    endpoint = Endpoint.objects.create(
+        organization=organization,
+        url="https://hooks.example.net/in",
+        events=" member.removed ",
+        secret=seal(make_secret()),
+        created_at=now,
+    )
+    message = Message.objects.create(
+        type="member.removed",
+        subject_kind="organization",
+        subject_id=organization.pk,
+        sequence=1,
+        payload="{}",
+        created_at=now,
+    )
+    delivery = Delivery.objects.create(
+        message=message,
+        endpoint=endpoint,
+        receiver_id=endpoint.pk,
+        subject_id=organization.pk,
+        sequence=1,
+        state="delivered",
+        attempts=1,
+        created_at=now,
+        finished_at=now,
+    )
+    Attempt.objects.create(delivery=delivery, number=1, at=now, response_status=200)
+    return endpoint

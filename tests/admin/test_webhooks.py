@@ -82,7 +82,7 @@ def test_staff_switch_an_endpoint_off_and_on_rotate_test_and_remove_it(client: C
         endpoint, former = make_endpoint(OrganizationFactory())
         assert "is on its way" in said(act(client, "send_test", endpoint))[0]
         assert "switched off" in said(act(client, "switch_off", endpoint))[0]
-        assert Delivery.objects.get().state == "dead"
+        assert Delivery.objects.get(endpoint=endpoint).state == "dead"
         assert "is switched off" in said(act(client, "send_test", endpoint))[0]
         assert "switched on" in said(act(client, "switch_on", endpoint))[0]
         page = text_of(act(client, "rotate", endpoint))

@@ -108,7 +108,7 @@ def test_what_one_does_not_run_looks_like_nothing() -> None:
             for end in ("test", "rotate-secret", "deliveries/msg_x/redeliver"):
                 assert refused(ask("POST", at(mine, shown, end), key))[0] == 404
             assert refused(ask("GET", at(mine, shown, "deliveries"), key))[0] == 404
-    assert Endpoint.objects.count() == 2
+    assert Endpoint.objects.count() == 3
 
 
 def test_of_an_archived_organization_nothing_is_changed() -> None:
