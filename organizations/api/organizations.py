@@ -184,6 +184,7 @@ class Organizations(house.HouseApi):
         "Scope: `organizations:write`.",
         parameters=[ID],
         body=body_of(json_object({"name": NAME, "slug": SLUG}, "name", "slug")),
+        body_required=False,
         success={200: (ORGANIZATION, "The organization", None)},
         leave_out=(*PASSING, erasure.RightMissing),
         **COMMON,
