@@ -68,7 +68,7 @@ class Delivery(Base):
 
     class Meta:
         managed = False
-        indexes = [models.Index(fields=["endpoint", "id"], name="delivery_in_order")]
+        indexes = [models.Index(fields=["endpoint", "id"], name="estate_in_order")]
 
 
 class Attempt(Base):

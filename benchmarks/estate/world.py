@@ -96,7 +96,7 @@ def build(url: str, *, rows: int, others: int = OTHERS) -> None:
             mine, total = _sizes(table, rows, others)
             sizes[table.name] = mine, total
             _fill(connection, table, mine, total, sizes)
-        _run(connection, "CREATE INDEX delivery_in_order ON estate_delivery (endpoint_id, id)")
+        _run(connection, "CREATE INDEX estate_in_order ON estate_delivery (endpoint_id, id)")
         connection.execute("DROP FUNCTION spell")
         connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")
