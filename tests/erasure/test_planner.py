@@ -130,7 +130,8 @@ def test_all_rows_are_counted_by_one_statement() -> None:
         make_plan(user(alice.pk))
     counting = [query for query in captured if "COUNT" in query["sql"]]
     assert len(counting) == 1
-    assert len(captured) <= 6
+    # Names, obstacles and effects are asked for beside it, whatever the number of rows.
+    assert len(captured) <= 12
 
 
 def test_a_cap_bounds_each_count() -> None:
