@@ -52,9 +52,9 @@ PLATFORM = frozenset({USERS_DELETE})
 STAFF = PERSONAL | {USERS_ERASE, DELETIONS_RESTORE}
 """A key of a staff user, an operator key, may hold these."""
 
-DELEGABLE = PERSONAL - {KEYS_MANAGE, ORGANIZATIONS_KEYS, APPLICATIONS_WRITE}
+DELEGABLE = PERSONAL - {KEYS_MANAGE, ORGANIZATIONS_KEYS, APPLICATIONS_WRITE, AUDIT_READ}
 """An OAuth application may hold these on behalf of a user. Not those by which it could make itself
-a credential that outlives the user's consent."""
+a credential that outlives the user's consent, and not the one by which staff read of everybody."""
 
 DESCRIPTIONS = {
     ACCOUNT_READ: "read one's own profile",

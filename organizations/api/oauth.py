@@ -13,6 +13,7 @@ RFC 6749, 7009 and 7662 with their errors, ``{"error": "invalid_grant", "error_d
 for whatever else goes wrong here, too.
 """
 
+import json
 from typing import Any
 
 from django.conf import settings
@@ -129,6 +130,19 @@ class OAuthEndpoint(OAuthLibMixin, Contract):
         return []
 
 
+class Metadata(OAuthServerMetadataView):
+    """What the package says of this server, which asks for a secret before it introspects."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        answer: HttpResponse = super().get(request, *args, **kwargs)
+        described = json.loads(answer.content)
+        methods = described["token_endpoint_auth_methods_supported"]
+        proofs = [method for method in methods if method != "none"]
+        described["introspection_endpoint_auth_methods_supported"] = proofs
+        answer.content = json.dumps(described).encode()
+        return answer
+
+
 def endpoint(action: str) -> Any:
     # Hidden from the OpenAPI document, whose place the RFCs take.
     return OAuthEndpoint.as_view({"post": action}, is_alias=True)
@@ -142,7 +156,7 @@ known_to_package = [
     path("oauth/introspect", endpoint("introspect"), name="introspect"),
     path(
         ".well-known/oauth-authorization-server",
-        require_safe(OAuthServerMetadataView.as_view()),
+        require_safe(Metadata.as_view()),
         name="oauth-server-metadata",
     ),
 ]

@@ -6,11 +6,11 @@ _TO_YOU = {
     scopes.ACCOUNT_READ: "read your profile: username, name and e-mail address",
     scopes.ACCOUNT_DELETE: "delete your account",
     scopes.ORGANIZATIONS_DELETE: "delete organizations that you own",
-    "organizations:read": "see your organizations and their members",
-    "organizations:write": "create, change, staff, pass on and archive organizations that you run",
-    "webhooks:read": "see the webhooks of organizations that you run",
-    "webhooks:write": "create, change and remove webhooks of organizations that you run",
-    "billing:read": "see the subscriptions of organizations that you run",
+    scopes.ORGANIZATIONS_READ: "see your organizations and their members",
+    scopes.ORGANIZATIONS_WRITE: "change, staff, pass on and archive organizations that you run",
+    scopes.WEBHOOKS_READ: "see the webhooks of organizations that you run",
+    scopes.WEBHOOKS_WRITE: "create, change and remove webhooks of organizations that you run",
+    scopes.BILLING_READ: "see the subscriptions of organizations that you run",
 }
 
 

@@ -6,7 +6,9 @@ from urllib.parse import quote
 import pytest
 from django.test import Client
 
+from apikeys import scopes
 from organizations.oauth.models import Grant
+from organizations.oauth.wording import explain_scope
 from tests.factories import ApplicationFactory, UserFactory
 from tests.oauth.flow import CALLBACK, Flow, told
 
@@ -128,4 +130,13 @@ def test_the_server_describes_itself() -> None:
     ]
     assert described["authorization_response_iss_parameter_supported"] is True
     assert "keys:manage" not in described["scopes_supported"]
+    assert "none" in described["token_endpoint_auth_methods_supported"]
+    assert "none" not in described["introspection_endpoint_auth_methods_supported"]
     assert CALLBACK not in document.content.decode()
+
+
+def test_every_scope_that_a_person_may_grant_is_put_in_words_for_them() -> None:
+    for scope in scopes.DELEGABLE:
+        assert explain_scope(scope) != scopes.DESCRIPTIONS[scope], (
+            f"Say in organizations/oauth/wording.py what {scope} means to the person who is asked."
+        )
