@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +68,14 @@ def run_writers(
 ) -> dict[str, Any]:
     url = databases.create(f"{peer}_{number}", like="world")
     call(url, "prepare", peer)
-    begin = time.time() + 6
-    writers = [
-        start(url, "write", peer, str(it), str(begin), str(seconds)) for it in range(WRITERS)
-    ]
-    sealer = start(url, "seal", str(begin + seconds), str(SEAL_EVERY)) if peer == "ours" else None
+    writers = [start(url, "write", peer, str(it), str(seconds)) for it in range(WRITERS)]
+    sealer = start(url, "seal", str(SEAL_EVERY)) if peer == "ours" else None
+    for one in (*writers, sealer):
+        if one is not None:
+            assert one.stdout.readline() == b"ready\n"
+    for one in writers:
+        one.stdin.write(b"go\n")
+        one.stdin.flush()
     done = [finish(it) for it in writers]
     found: dict[str, Any] = {"sealer": finish(sealer) if sealer else None}
     took = sorted(one for it in done for one in it["took"])
@@ -120,16 +122,17 @@ def show_log(events: int, found: dict[str, Any]) -> None:
     print(f"  one person's values erased in {found['erasing']['median']:.2f} ms (median)")
 
 
-def start(url: str, *arguments: str) -> "subprocess.Popen[bytes]":
+def start(url: str, *arguments: str) -> Any:
     return subprocess.Popen(
         [sys.executable, "-m", "benchmarks.auditors", *arguments],
         env=environment(url),
         cwd=ROOT,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
 
 
-def finish(process: "subprocess.Popen[bytes]") -> Any:
+def finish(process: Any) -> Any:
     out, _ = process.communicate()
     assert process.returncode == 0, process.args
     return json.loads(out)

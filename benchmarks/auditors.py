@@ -37,14 +37,14 @@ def prepare(url_peer: str) -> None:
             cursor.execute(SLIM)
 
 
-def write(peer: str, number: int, begin: float, seconds: float) -> dict[str, Any]:
+def write(peer: str, number: int, seconds: float) -> dict[str, Any]:
     """Write events, each in a transaction with a change of a row of this writer's own."""
     from django.utils import timezone
     from uuid_utils.compat import uuid7
 
     from audit.actors import Actor, Origin
 
-    log = {"none": _nothing, "plain": _plain(), "chain": _chain(), "ours": _ours()}[peer]
+    log = {"none": lambda: _nothing, "plain": _plain, "chain": _chain, "ours": _ours}[peer]()
     person: UUID = uuid7()
     actor = Actor(
         "user",
@@ -58,7 +58,9 @@ def write(peer: str, number: int, begin: float, seconds: float) -> dict[str, Any
     with connection.cursor() as cursor:
         for _ in range(20):
             _step(cursor, number, 0, log, actor, timezone.now())
-        time.sleep(max(0.0, begin - time.time()))
+        # All begin together, when the last one is ready.
+        print("ready", flush=True)
+        sys.stdin.readline()
         until = time.perf_counter() + seconds
         turn = 0
         while (started := time.perf_counter()) < until:
@@ -186,15 +188,18 @@ def _models() -> Any:
     return PlainEvent, PlainDetail
 
 
-def seal_until(end: float, every: float) -> dict[str, Any]:
-    """Seal and publish as a worker does, until a time, and then what is left."""
+def seal_until_told(every: float) -> dict[str, Any]:
+    """Seal as a worker does until standard input ends, and then what is left."""
+    from select import select
+
     from django.utils import timezone
 
     from audit.sealing import count_unsealed, seal
 
     busy, events, left = 0.0, 0, 0
+    print("ready", flush=True)
     while True:
-        is_last = time.time() > end
+        is_last = bool(select([sys.stdin], [], [], every)[0])
         started = time.process_time()
         if is_last and not left:
             left = count_unsealed()
@@ -203,7 +208,6 @@ def seal_until(end: float, every: float) -> dict[str, Any]:
         events += done.events
         if is_last:
             return {"events": events, "left": left, "cpu": busy}
-        time.sleep(every)
 
 
 BUILD = r"""
@@ -314,9 +318,9 @@ if __name__ == "__main__":
             prepare(rest[0])
             result: dict[str, Any] = {}
         elif what == "seal":
-            result = seal_until(float(rest[0]), float(rest[1]))
+            result = seal_until_told(float(rest[0]))
         elif what == "grow":
             result = grow(int(rest[0]))
         else:
-            result = write(rest[0], int(rest[1]), float(rest[2]), float(rest[3]))
+            result = write(rest[0], int(rest[1]), float(rest[2]))
     print(json.dumps(result))
