@@ -180,9 +180,6 @@ class _Handler(BaseHTTPRequestHandler):
         form = dict(parse_qsl(url.query or body, keep_blank_values=True))
         key = self.headers.get("Idempotency-Key")
         fake = self.stripe
-        if fake.meeting and self.command == "GET" and "/subscriptions/" in url.path:
-            with suppress(threading.BrokenBarrierError):
-                fake.meeting.wait(fake.patience)
         with fake.lock:
             fake.calls.append(Call(self.command, url.path, key))
             fault = next((one for one in fake.faults if one.method == self.command), None)
@@ -190,11 +187,17 @@ class _Handler(BaseHTTPRequestHandler):
                 fake.faults.remove(fault)
             if self.headers.get("Authorization") != f"Bearer {KEY}":
                 return self._say((401, {"error": {"type": "invalid_request_error"}}))
-            if fault is None:
-                return self._say(fake.answer(self.command, url.path, form, key))
-            if fault.after_effect:
-                fake.answer(self.command, url.path, form, key)
-        return self._fail(fault, url.path, form, key)
+            answer = None
+            if fault is None or fault.after_effect:
+                answer = fake.answer(self.command, url.path, form, key)
+        if fault is not None:
+            return self._fail(fault, url.path, form, key)
+        assert answer is not None
+        if fake.meeting and self.command == "GET" and "/subscriptions/" in url.path:
+            # Each has seen what is there before any of them hears it.
+            with suppress(threading.BrokenBarrierError):
+                fake.meeting.wait(fake.patience)
+        return self._say(answer)
 
     def _fail(self, fault: Fault, path: str, form: dict[str, Any], key: str | None) -> None:
         if fault.hangs:
