@@ -96,6 +96,7 @@ def test_durable_transactions_are_opened_in_services_and_the_engine_only() -> No
         "erasure/alone.py",
         "erasure/brakes.py",
         "erasure/deleting.py",
+        "erasure/ended.py",
         "erasure/executor.py",
         "erasure/holds.py",
         "erasure/replay.py",
