@@ -13,7 +13,6 @@ RFC 6749, 7009 and 7662 with their errors, ``{"error": "invalid_grant", "error_d
 for whatever else goes wrong here, too.
 """
 
-import json
 from typing import Any
 
 from django.conf import settings
@@ -21,7 +20,6 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import include, path, re_path
 from django.utils import timezone
 from django.views.decorators.http import require_safe
-from oauth2_provider.views import OAuthServerMetadataView
 from oauth2_provider.views.mixins import OAuthLibMixin
 from rest_framework import exceptions as drf
 from rest_framework.request import Request
@@ -33,7 +31,7 @@ from contracts.errors import Problem, Refusal
 from contracts.throttling import AddressThrottle, FailureThrottle
 from erasure.exceptions import LedgerUnavailable
 from organizations.oauth.introspection import authenticate_application, describe_token
-from organizations.oauth.pages import AuthorizePage, access_page
+from organizations.oauth.pages import AuthorizePage, Metadata, access_page
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -128,19 +126,6 @@ class OAuthEndpoint(OAuthLibMixin, Contract):
 
     def get_authenticators(self) -> list[Any]:
         return []
-
-
-class Metadata(OAuthServerMetadataView):
-    """What the package says of this server, which asks for a secret before it introspects."""
-
-    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        answer: HttpResponse = super().get(request, *args, **kwargs)
-        described = json.loads(answer.content)
-        methods = described["token_endpoint_auth_methods_supported"]
-        proofs = [method for method in methods if method != "none"]
-        described["introspection_endpoint_auth_methods_supported"] = proofs
-        answer.content = json.dumps(described).encode()
-        return answer
 
 
 def endpoint(action: str) -> Any:

@@ -5,6 +5,7 @@ Nothing changes on GET. What is consented to stands in the address, is checked a
 leads to a registered address or to no other site at all.
 """
 
+import json
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -26,6 +27,7 @@ from django.views.decorators.http import require_http_methods
 from django.views.generic import View
 from oauth2_provider.exceptions import FatalClientError, OAuthToolkitError
 from oauth2_provider.settings import oauth2_settings
+from oauth2_provider.views import OAuthServerMetadataView
 from oauth2_provider.views.mixins import OAuthLibMixin
 
 from audit.actors import Actor, Origin
@@ -159,6 +161,19 @@ class AuthorizePage(OAuthLibMixin, View):
         """Return the address of an error with the name of this server (RFC 9207)."""
         issuer = oauth2_settings.oauth2_authorization_server_issuer(self.request)
         return f"{location}&{urlencode({'iss': issuer})}"
+
+
+class Metadata(OAuthServerMetadataView):
+    """What the package says of this server, which asks for a secret before it introspects."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        answer: HttpResponse = super().get(request, *args, **kwargs)
+        described = json.loads(answer.content)
+        methods = described["token_endpoint_auth_methods_supported"]
+        proofs = [method for method in methods if method != "none"]
+        described["introspection_endpoint_auth_methods_supported"] = proofs
+        answer.content = json.dumps(described).encode()
+        return answer
 
 
 @guarded
