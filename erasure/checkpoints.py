@@ -5,15 +5,18 @@ mail address that the settings name. Signed they are with the key that signs rec
 log has one of its own.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from pathlib import Path
 from urllib.request import Request, urlopen
+from uuid import UUID
 
 from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.mail import send_mail
+from django.db.models import Q
 
+from audit.gaps import register_under_way
 from audit.notes import Signer, Verifier, read_jwk
 from audit.publishing import Publisher, register_archive, register_publishers
 from audit.signers import register_signer
@@ -81,10 +84,20 @@ def read_kept() -> Iterable[tuple[str, str]]:
                 yield f"{FOLDER}/{name}", file.read().decode()
 
 
+def find_under_way() -> Collection[UUID]:
+    """Return the subjects whose rows are going piece by piece: the event that accounts for it comes
+    with the last one."""
+    from erasure.models import DeletionRequest
+
+    begun = Q(state__in=("running", "failed")) | ~Q(cursor={})
+    return list(DeletionRequest.objects.open().filter(begun).values_list("subject_id", flat=True))
+
+
 def register() -> None:
     register_signer(sign, verify)
     register_publishers("erasure", publishers)
     register_archive("ledger", read_kept)
+    register_under_way(find_under_way)
 
 
 def _save_beside(ledger: FileLedger) -> Publish:

@@ -1,6 +1,7 @@
 """Whatever is done to the log, the first bad record is named; what is lawful passes."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from audit.verifying import Kept, verify
 from erasure.signing import make_key, signing_key
 from tests.audit.logs import events, make_people, newest, seal_all, verdict, write_log
 from tests.databases import triggers_off
+from tests.erasure.clockwork import finished
 
 pytestmark = pytest.mark.django_db
 
@@ -217,6 +219,18 @@ def test_a_lawful_erasure_passes_and_the_same_without_its_record_does_not() -> N
     assert found is not None
     assert found.code == "erased"
     assert "no erasure accounts for it" in found.text
+
+
+def test_an_erasure_that_is_under_way_accounts_for_what_is_gone_already() -> None:
+    people = make_people(2)
+    write_log(people, 20)
+    seal_all()
+    redact_person(people[0])
+    assert verdict() is not None
+    finished(
+        ago=timedelta(), subject_id=people[0], state="running", finished_at=None, cursor={"at": "x"}
+    )
+    assert verdict() is None
 
 
 def test_events_that_were_forgotten_lawfully_leave_their_hash(kept: Kept) -> None:
