@@ -57,9 +57,13 @@ class AuditEvent(models.Model):
             models.Index(
                 fields=["request_id"], condition=~Q(request_id=""), name="event_by_request"
             ),
-            # The sealer's list of what is left to do. It is empty nearly always.
+            # The sealer's list of what is left to do, empty nearly always. The first column, which
+            # is always NULL, gives it an order that no other index has: else a database may go
+            # through the keys of all events to find those that have no position.
             models.Index(
-                fields=["id"], condition=Q(sealed_seq__isnull=True), name="event_unsealed"
+                fields=["sealed_seq", "id"],
+                condition=Q(sealed_seq__isnull=True),
+                name="event_unsealed",
             ),
         ]
         constraints = [

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
@@ -45,16 +46,18 @@ def seal(*, now: datetime, limit: int | None = None, batch: int = BATCH) -> Seal
     """Seal what is committed, ``limit`` events at most. Raises BrokenTree, or ImproperlyConfigured
     without a key."""
     events = batches = 0
+    after: UUID | None = None
     while True:
         room = batch if limit is None else min(batch, limit - events)
         if room <= 0:
             break
-        done = seal_batch(now=now, limit=room)
+        done = seal_batch(now=now, limit=room, after=after)
         if done is None:
             return Sealed(events, batches, _size(), is_busy=True)
-        events, batches = events + done, batches + bool(done)
-        if done < room:
+        events, batches = events + len(done), batches + bool(done)
+        if len(done) < room:
             break
+        after = done[-1]
     return Sealed(events, batches, _size())
 
 
@@ -62,19 +65,23 @@ def count_unsealed() -> int:
     return AuditEvent.objects.filter(sealed_seq=None).count()
 
 
-def seal_batch(*, now: datetime, limit: int) -> int | None:
-    """Seal up to so many events in one transaction; return how many, or None when another sealer
-    is at work."""
+def seal_batch(*, now: datetime, limit: int, after: UUID | None = None) -> list[UUID] | None:
+    """Seal up to so many events in one transaction; return their ids, or None when another sealer
+    is at work.
+
+    ``after`` is the last id of the batch before, in the same run: what lies before it is dead in
+    the index, and is not gone through again. The next run begins from the beginning.
+    """
     # Looked at first without the lock, so that an idle sealer keeps nobody from writing.
-    if not AuditEvent.objects.filter(sealed_seq=None).exists():
-        return 0
+    if not AuditEvent.objects.filter(sealed_seq=None).order_by("sealed_seq", "id").exists():
+        return []
     signer = signers.signer()
     with transaction.atomic():
         if (head := _lock()) is None:
             return None
-        rows = list(read_rows("WHERE sealed_seq IS NULL ORDER BY id LIMIT %s", [limit]))
+        rows = _find(after, limit)
         if not rows:
-            return 0
+            return []
         tree = read_tree(head.size)
         leaves = [hash_entry(row.values) for row in rows]
         _give_positions(head.size, rows)
@@ -86,7 +93,7 @@ def seal_batch(*, now: datetime, limit: int) -> int | None:
         Checkpoint.objects.create(size=tree.size, at=at, note=signer.sign(found))
         head.size = tree.size
         head.save()
-    return len(rows)
+    return [UUID(row.id) for row in rows]
 
 
 def read_tree(size: int) -> Range:
@@ -103,6 +110,17 @@ def read_tree(size: int) -> Range:
         if (signed.size, signed.root) != (size, tree.root()):
             raise BrokenTree(f"{last} was signed for another tree")
     return tree
+
+
+def _find(after: UUID | None, limit: int) -> list[Row]:
+    further, params = "", list[Any]([limit])
+    if after is not None:
+        field: Any = AuditEvent._meta.pk
+        further = "AND id > %s "
+        params.insert(0, field.get_db_prep_value(after, connections[DEFAULT_DB_ALIAS]))
+    return list(
+        read_rows(f"WHERE sealed_seq IS NULL {further}ORDER BY sealed_seq, id LIMIT %s", params)
+    )
 
 
 def _lock() -> TreeHead | None:
