@@ -8,7 +8,7 @@ from oauthlib.common import Request as OAuthRequest
 from apikeys import keyformat
 from erasure.typeids import spell_id
 from organizations.oauth import tokens
-from organizations.oauth.models import AccessToken, Application, RefreshToken, is_open
+from organizations.oauth.models import AccessToken, Application, RefreshToken, is_present
 
 INACTIVE: dict[str, Any] = {"active": False}
 
@@ -39,7 +39,7 @@ def describe_token(*, application: Application, text: str, now: datetime) -> dic
 
 def _describe(row: Any, application: Application, now: datetime, **more: str) -> dict[str, Any]:
     person = row.user if row else None
-    if row is None or row.expires <= now or not (person is None or is_open(person)):
+    if row is None or row.expires <= now or not (person is None or is_present(person)):
         return INACTIVE
     subject = spell_id("usr", person.pk) if person else str(application.organization_id)
     return {

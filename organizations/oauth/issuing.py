@@ -21,7 +21,14 @@ from audit.actors import Actor
 from audit.events import Reference, record
 from organizations.oauth import tokens
 from organizations.oauth.exceptions import NotIssued
-from organizations.oauth.models import AccessToken, Application, Grant, RefreshToken, is_open
+from organizations.oauth.models import (
+    AccessToken,
+    Application,
+    Grant,
+    RefreshToken,
+    is_open,
+    is_present,
+)
 from organizations.oauth.services import end_reused, lock_parties
 
 
@@ -161,7 +168,7 @@ def _lock(user_id: UUID | None, application_id: UUID) -> Application:
     if application is None or not is_open(application.organization):
         raise NotIssued("the application has ended, or its organization is closed")
     people = get_user_model()._default_manager.filter(pk=user_id)
-    if user_id is not None and not any(map(is_open, people)):
+    if user_id is not None and not any(map(is_present, people)):
         raise NotIssued("the person's account has ended")
     return application
 

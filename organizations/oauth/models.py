@@ -91,10 +91,18 @@ class Application(AbstractApplication):
 
 
 def is_open(organization: Any) -> bool:
-    """Whether a person or an organization is there to be spoken for."""
+    """Whether an organization, or a person by themselves, is there to be spoken for."""
     if not organization.is_active or organization.is_deleted:
         return False
     return getattr(organization, "archived_at", None) is None
+
+
+def is_present(person: Any) -> bool:
+    """Whether a person is there to be spoken for. Not when the organization that manages them is
+    deleted: where it manages many, they end one by one, and their access with it at once."""
+    people = type(person)._base_manager.filter(pk=person.pk)
+    is_leaving = people.filter(managed_membership__organization__is_deleted=True)
+    return is_open(person) and not is_leaving.exists()
 
 
 def spell_application(pk: Any) -> str:

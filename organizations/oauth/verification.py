@@ -31,6 +31,7 @@ class Row(NamedTuple):
     user_id: UUID | None
     user__is_active: bool | None
     user__is_deleted: bool | None
+    user__managed_membership__organization__is_deleted: bool | None
 
 
 @select
@@ -57,7 +58,8 @@ class VerifiedToken(VerifiedKey):
 
 def verify_token(text: str, *, now: datetime) -> VerifiedToken | None:
     """Return whom an access token speaks for, or None when it is malformed, unknown or expired, or
-    its person, application or organization has ended or is closed. A malformed one costs no query.
+    its person, application or organization has ended or is closed, or the organization that manages
+    its person is deleted. A malformed one costs no query.
     """
     if not tokens.is_access_token(text):
         return None
@@ -69,6 +71,8 @@ def verify_token(text: str, *, now: datetime) -> VerifiedToken | None:
     if not row.application__organization__is_active or row.application__organization__is_deleted:
         return None
     if row.user_id and (not row.user__is_active or row.user__is_deleted):
+        return None
+    if row.user__managed_membership__organization__is_deleted:
         return None
     return VerifiedToken(
         id=row.application_id,

@@ -13,14 +13,21 @@ from accounts.services import erase_own_account, restore_user, set_active, soft_
 from audit.actors import Actor
 from audit.events import Reference
 from audit.models import AuditEvent
+from erasure import subjects
 from erasure.deleting import restore
 from organizations.models import Organization
 from organizations.oauth.applications import delete_application
+from organizations.oauth.introspection import describe_token
 from organizations.oauth.models import AccessToken, Application, Grant, RefreshToken
 from organizations.oauth.services import list_authorizations
 from organizations.services import delete_organization, schedule_deletion
 from tests.bystanders import charlie_untouched
-from tests.factories import ApplicationFactory, MembershipFactory, UserFactory
+from tests.factories import (
+    ApplicationFactory,
+    ManagedUserFactory,
+    MembershipFactory,
+    UserFactory,
+)
 from tests.oauth.flow import Flow, ask_for_own_token, call, failure, told, works
 
 pytestmark = pytest.mark.django_db
@@ -127,6 +134,34 @@ def test_with_the_organization(end: Callable[[Scene], None]) -> None:
             assert not model.objects.filter(**mine).exists()
         assert scene.flow.look().status_code == 400
         assert failure(ask_for_own_token(scene.machine)) == (401, "invalid_client")
+
+
+def test_with_the_organization_that_manages_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its users are too many to end each of them in the request: the access of all ends at once,
+    to applications of others as well, while their rows wait for a worker."""
+    monkeypatch.setattr(subjects, "FEW", 1)
+    with charlie_untouched():
+        scene, other = set_scene(), set_scene()
+        school = MembershipFactory(role="owner")
+        for person in (scene.person, UserFactory()):
+            ManagedUserFactory(organization=school.organization, user=person)
+        assert works(scene.personal)
+        delete_organization(
+            actor=actor_of(school.user), organization_id=school.organization_id, now=timezone.now()
+        )
+        # Nothing of the person themselves has changed yet.
+        assert User.objects.filter(pk=scene.person.pk, is_active=True, is_deleted=False).exists()
+        held = AccessToken.objects.get(user_id=scene.person.pk)
+        assert held.expires > timezone.now()
+        assert not describe(scene, scene.personal)["active"]
+        assert not describe(scene, scene.refresh)["active"]
+        scene.assert_dead(own=False)
+        assert describe(other, other.personal)["active"]
+        assert other.flow.refresh(other.refresh).status_code == 200
+
+
+def describe(scene: Scene, token: str) -> dict[str, Any]:
+    return describe_token(application=scene.flow.application, text=token, now=timezone.now())
 
 
 def test_with_the_application() -> None:
