@@ -33,9 +33,10 @@ SIZE = 300
 def kept() -> Iterator[Kept]:
     """A log of 300 events with a checkpoint that was kept when it had 200 of them."""
     people = make_people(10)
-    write_log(people, 200)
+    start = timezone.now()
+    write_log(people, 200, start=start)
     kept = seal_all()
-    write_log(people, 100)
+    write_log(people, 100, start=start + timedelta(hours=1))
     seal_all()
     with triggers_off():
         yield kept

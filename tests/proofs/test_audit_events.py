@@ -180,9 +180,9 @@ def lock_by_admin(world: World) -> None:
 
 def hold_by_command(world: World) -> None:
     if user := world.some("live") or world.some("deleted"):
-        run(
-            "legal_hold", "place", ids.encode(ids.USER, user), "--reason", "A lawsuit.", "--execute"
-        )
+        typed = ("--reason", "A lawsuit.", "--review", "2099-01-31")
+        code, said = run("legal_hold", "place", ids.encode(ids.USER, user), *typed, "--execute")
+        assert code == 0, said
     if world.state.holds and world.rng.random() < 0.7:
         hold = world.rng.choice(sorted(world.state.holds))
         run("legal_hold", "release", str(hold), "--execute")
