@@ -115,7 +115,8 @@ print(json.dumps(tables))
 
 def test_json_is_the_documented_object_and_nothing_else(made: Demo) -> None:
     told = made.world
-    assert told.keys() == {"base_url", "users", "organizations", "managed_users", "keys"}
+    parts = {"base_url", "users", "organizations", "managed_users", "keys", "applications"}
+    assert told.keys() == parts
     assert told["base_url"] == "http://127.0.0.1:8000"
     assert told["users"].keys() == PEOPLE
     for name, user in told["users"].items():
@@ -137,6 +138,10 @@ def test_json_is_the_documented_object_and_nothing_else(made: Demo) -> None:
     assert told["keys"].keys() == {"platform", "operator"}
     assert DEMO_KEY.fullmatch(told["keys"]["platform"])
     assert told["keys"]["operator"] == told["users"]["operator"]["api_key"]
+    assert told["applications"].keys() == {"report", "planner"}
+    for application in told["applications"].values():
+        assert ids.decode(ids.APPLICATION, application["client_id"])
+        assert application["client_secret"].startswith("ocs-demo-")
     assert len(secrets_of(told)) == 2 * len(PEOPLE) + 1
 
 

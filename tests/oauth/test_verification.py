@@ -14,6 +14,7 @@ from contracts import ids
 from organizations.oauth.verification import verify_token
 from tests.factories import (
     ApplicationFactory,
+    ManagedUserFactory,
     MembershipFactory,
     OrganizationFactory,
     UserFactory,
@@ -21,7 +22,7 @@ from tests.factories import (
     give_token,
 )
 from tests.house.asking import ask, refused
-from tests.oauth.flow import works
+from tests.oauth.flow import Flow, call, works
 
 pytestmark = pytest.mark.django_db
 
@@ -109,6 +110,20 @@ def test_a_closed_organization_ends_the_tokens_of_its_applications_meanwhile() -
         acme.save()
         assert works(own) is is_active
         assert works(personal) is is_active
+
+
+def test_a_managed_users_token_ends_with_an_organization_that_goes_piece_by_piece() -> None:
+    managed = ManagedUserFactory()
+    flow = Flow(ApplicationFactory(), managed.user)
+    tokens, code = flow.tokens(), flow.code()
+    assert works(tokens["access_token"])
+    managed.organization.is_deleted = True
+    managed.organization.save()
+    assert not works(tokens["access_token"])
+    told = call("introspect", flow.application, token=tokens["access_token"]).json()
+    assert told == {"active": False}
+    assert flow.refresh(tokens["refresh_token"]).status_code == 400
+    assert flow.exchange(code).status_code == 400
 
 
 def test_a_dead_token_that_is_repeated_is_told_so_and_not_slowed(settings: Any) -> None:
