@@ -6,6 +6,8 @@ there is one. Only somebody who may alter the tables can remove the triggers, an
 tells.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 EVENT, DETAIL, TILE, CHECKPOINT = (
@@ -55,6 +57,19 @@ def remove(apps: Any, schema_editor: Any) -> None:
     for table in TABLES:
         for event in ("update", "delete"):
             schema_editor.execute(f"DROP TRIGGER IF EXISTS {table}_no_{event}", None)
+
+
+@contextmanager
+def lifted(connection: Any) -> Iterator[None]:
+    """Do without the triggers, for a database that starts over. Only whoever owns the tables can.
+    A crash in between leaves a database without triggers, which the next start over makes again."""
+    with connection.schema_editor() as editor:
+        remove(None, editor)
+    try:
+        yield
+    finally:
+        with connection.schema_editor() as editor:
+            install(None, editor)
 
 
 def postgresql() -> list[str]:

@@ -60,7 +60,7 @@ def test_each_state_has_words_of_its_own(client: Client) -> None:
     assert "on legal hold" in page
     assert "failed: KeyError in execute, next try at" in page
     assert "being erased now" in page
-    assert "stalled: taken up by the next purge" in page
+    assert "waits for a worker" in page
     assert "due: erased by the next purge" in page
 
 

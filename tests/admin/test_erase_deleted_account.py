@@ -11,7 +11,7 @@ from audit.actors import Actor
 from audit.events import Reference
 from audit.models import AuditEvent
 from contracts import ids
-from erasure.executor import erase_now
+from erasure.executor import erase_soon
 from erasure.holds import place_hold
 from erasure.models import DeletionRequest
 from tests.admin.desk import delete_softly, said, sign_in, text_of
@@ -169,9 +169,9 @@ def test_a_defect_in_one_account_does_not_stop_the_others(
     def erase(*, subject: Reference, **given: Any) -> Any:
         if subject.id == broken.pk:
             raise RuntimeError("quotes alice@example.com")
-        return erase_now(subject=subject, **given)
+        return erase_soon(subject=subject, **given)
 
-    monkeypatch.setattr(steps, "erase_now", erase)
+    monkeypatch.setattr(steps, "erase_soon", erase)
     messages = said(client.post(URL, confirmed(broken, alice), follow=True))
     assert any("something went wrong" in message for message in messages)
     assert any("erased for ever" in message for message in messages)

@@ -61,7 +61,8 @@ def test_users_and_organizations_have_the_same_grace_states_and_events() -> None
         kept = request_of(row)
         assert kept.pk == request.pk
         assert (kept.state, kept.due_at, kept.generation) == ("scheduled", DUE, 1)
-        assert (kept.before, kept.reference) == ({"is_active": True}, "CASE-1")
+        owned = {"owned": True} if isinstance(row, Organization) else {}
+        assert (kept.before, kept.reference) == ({"is_active": True, **owned}, "CASE-1")
         event = AuditEvent.objects.get(subject_id=row.pk)
         assert event.action == f"{kept.subject_kind}.deleted"
         assert event.facts == {"deletion": str(kept.pk), "reference": "CASE-1"}

@@ -84,7 +84,7 @@ def test_an_organization_is_suspended_with_its_keys_and_resumed_without_them() -
         erin = ManagedUserFactory(organization=acme).user
         give_key(acme)
         before = ORGANIZATIONS.suspend(acme, actor=SYSTEM, now=NOW)
-        assert before == {"is_active": True}
+        assert before == {"is_active": True, "owned": False}
         gone = read(acme)
         assert (gone.is_deleted, gone.is_active, gone.deleted_at) == (True, False, NOW)
         assert read(erin).is_active, "its companions have deletions of their own"
