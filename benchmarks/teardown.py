@@ -183,7 +183,7 @@ def show(peer: str, found: dict[str, Any], results: dict[str, Any]) -> None:
         ratio = f"{found['seconds'] / base:6.2f} of raw" if base else ""
         print(
             f"{title} {found['seconds']:>7.2f} s {ratio:<13} longest transaction "
-            f"{found['longest'] * 1000:>6.0f} ms  memory +{found['memory']:>5.1f} MiB",
+            f"{found['longest'] * 1000:>6.0f} ms{tell_parts(found['parts'])}  memory +{found['memory']:>5.1f} MiB",
             end=" ",
         )
     if found["idle"] and found["meanwhile"]:
@@ -196,6 +196,12 @@ def show(peer: str, found: dict[str, Any], results: dict[str, Any]) -> None:
     if "answered" in found:
         print(f" answered after {found['answered'] * 1000:.0f} ms", end="")
     print(flush=True)
+
+
+def tell_parts(parts: dict[str, float]) -> str:
+    if len(parts) < 2:
+        return ""
+    return f" ({', '.join(f'{part} {took * 1000:.0f}' for part, took in parts.items())})"
 
 
 def make_var() -> Path:

@@ -41,9 +41,9 @@ logger = logging.getLogger("sexton.erasure")
 
 Clock = Callable[[], datetime]
 
-PIECE = 0.04
-"""Seconds in which one transaction of a drain removes rows. Its locks and its record come on top,
-and the statement that is under way when the time is up."""
+PIECE = 0.05
+"""Seconds in which one transaction of a drain removes rows, the taking of its locks included. Its
+record comes on top, and the statement that is under way when the time is up."""
 
 
 BEGUN = {"begun", "large"}
@@ -235,7 +235,7 @@ def _remove_some(
     clock: Clock,
 ) -> int:
     """Remove one piece and write down how far that is; return the rows that went or changed."""
-    now = clock()
+    now, started = clock(), perf_counter()
     with piece(request, clock=clock) as (instance, mine):
         if not mine.cursor.get("begun"):
             forbid_alive(mine, instance)
@@ -245,7 +245,8 @@ def _remove_some(
             get_kind(mine.subject_kind).order_effects([mine.subject_id], actor=actor, now=now)
             # A file stays for as long as some row names it, so all may be noted now.
             note_files(mine.subject_kind, [mine.subject_id], now=now)
-        tally, place = drain.work(seconds=PIECE, limit=limit)
+        left = PIECE - (perf_counter() - started)
+        tally, place = drain.work(seconds=left, limit=limit)
         add_counts(mine, tally.removed.get(mine.subject_id, {}))
         known = {name: mine.cursor[name] for name in KEPT if name in mine.cursor}
         known |= watch.note(mine.cursor)

@@ -32,6 +32,10 @@ class Keys:
     def is_single(self) -> bool:
         return self.count == 1
 
+    def split(self, dialect: Dialect) -> list["Keys"]:
+        """Return each key by itself; nothing when a text cannot be taken apart."""
+        return [Keys(text, 1) for text in dialect.split(self.text)]
+
 
 @dataclass(frozen=True, eq=False)
 class Branch:
@@ -64,17 +68,20 @@ class Texts:
         self._hangs = {
             single: dialect.among_listed(column, link, is_single=single) for single in (False, True)
         }
+        self.is_ordered = second_of(model, link) is not None
+        """Whether an index gives the rows of one parent in the order of their places."""
         # Among the rows of several parents only the key is sure to tell one row from another.
         places = {False: pk, True: walked_field(model, link)}
         self._at = {one: dialect.column(model, place.column) for one, place in places.items()}
         self._after = {one: dialect.after(self._at[one], place) for one, place in places.items()}
 
-    def find(self, above: Keys, after: Any, size: int) -> Statement:
-        """The next keys in the order of places, and the last place. Locks the rows."""
+    def find(self, above: Keys, after: Any, size: int, *, locks: bool) -> Statement:
+        """The next keys in the order of places, and the last place. Locks the rows, unless what
+        deletes them comes next: that asks again where they hang."""
         at, (where, params) = self._at[above.is_single], self._further(above, after)
         rows = (
             f"SELECT {self._key} AS pk, {at} AS place FROM {self.table} WHERE {where} "  # noqa: S608
-            f"ORDER BY {at} LIMIT %s{self._lock}"
+            f"ORDER BY {at} LIMIT %s{self._lock if locks else ''}"
         )
         return self._dialect.collect(rows), [*params, size]
 
@@ -144,10 +151,15 @@ def is_tree(graph: Graph) -> bool:
 
 def walked_field(model: Model, link: Any) -> Any:
     """Return the column to walk along: the one that follows the link in an index of the two, else
-    the key, for which the database must sort when no index on (link, key) exists."""
+    the key, for which the database must sort."""
+    second = second_of(model, link) if link is not None else None
+    return second or model._meta.pk
+
+
+def second_of(model: Model, link: Any) -> Any | None:
+    """Return what follows a link in an index of the two and tells its rows apart; None when there
+    is no such index."""
     pk: Any = model._meta.pk
-    if link is None:
-        return pk
     plain = (models.UUIDField, models.IntegerField, models.CharField)
     pairs = [tuple(one) for one in model._meta.unique_together]
     pairs += [
@@ -164,4 +176,4 @@ def walked_field(model: Model, link: Any) -> Any:
             second: Any = model._meta.get_field(pair[1])
             if not second.null and isinstance(plain_field(second), plain):
                 return second
-    return pk
+    return None

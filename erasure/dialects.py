@@ -76,6 +76,11 @@ class Dialect:
         """Return values, as the database gave them, as the text of a list."""
         raise NotImplementedError
 
+    def split(self, text: str) -> list[str]:
+        """Return the text of a list as lists of one; none when its values hold what separates
+        them."""
+        raise NotImplementedError
+
     def after(self, expression: str, field: Any) -> tuple[str, str]:
         """Return the conditions that an expression lies above, and at most at, a value that is a
         parameter: a text as ``collect`` gave it."""
@@ -137,12 +142,18 @@ class PostgreSQL(Dialect):
     def listed(self, values: Sequence[Any]) -> str:
         return as_array(values)
 
+    def split(self, text: str) -> list[str]:
+        if '"' in text:
+            return []
+        return [f"{{{one}}}" for one in text.strip("{}").split(",")]
+
     def after(self, expression: str, field: Any) -> tuple[str, str]:
         kind = self._type(plain_field(field))
         return f"{expression} > %s::{kind}", f"{expression} <= %s::{kind}"
 
     def collect(self, rows: str) -> str:
-        last = "(array_agg(place ORDER BY place DESC))[1]::text"
+        # Both in one order, which the rows have already: nothing is sorted again.
+        last = "(array_agg(place ORDER BY place))[COUNT(*)]::text"
         return f"SELECT COUNT(*), array_agg(pk ORDER BY place)::text, {last} FROM ({rows}) AS taken"
 
     def lock(self, model: type[models.Model]) -> str:
@@ -186,6 +197,9 @@ class SQLite(Dialect):
 
     def listed(self, values: Sequence[Any]) -> str:
         return json.dumps(list(values))
+
+    def split(self, text: str) -> list[str]:
+        return [json.dumps([one]) for one in json.loads(text)]
 
     def after(self, expression: str, field: Any) -> tuple[str, str]:
         return f"{expression} > %s", f"{expression} <= %s"

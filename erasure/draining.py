@@ -32,16 +32,28 @@ GOAL = 0.012
 CLEARED = 0.06
 """Seconds in which a batch of rows with several generations below should be cleared."""
 
-ALLOWED = 0.06
+ALLOWED = 0.05
 """Seconds after which PostgreSQL cancels a statement, which is then tried on fewer rows."""
-
-LOOK = "look"
 
 LOOKS = 50
 """At most so many times is one index read past."""
 
+APART = 16
+"""From so few parents on rows are taken of one after the other, where an index has their order."""
+
 FIRST, MOST = 64, 20_000
 """Rows that the first statement of a branch names, and that one names at most."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a statement is about: how many rows of what it names, or among what it looks for them.
+    Of nothing, when it can be tried again as it is."""
+
+    branch: Branch | str = ""
+    asked: int = 0
+    is_finding: bool = False
+    among: "_Batch | None" = None
 
 
 class Moved(Exception):
@@ -61,13 +73,16 @@ class _Batch:
 class _Stride:
     """How many rows one statement of a branch names."""
 
-    size: float = field(default_factory=lambda: float(FIRST))
-    least: int = 1
+    size: float
 
-    def observe(self, asked: int, seconds: float, goal: float) -> None:
+    def observe(self, asked: int, seconds: float, goal: float, *, finding: float = 0.0) -> None:
+        """Take in that so many rows went in so many seconds, after ``finding`` them. Where the
+        database sorts, that takes the same for a few rows as for many, so that taking fewer for
+        it would make the whole take for ever."""
+        goal = max(goal, min(finding, ALLOWED))
         if seconds > goal or asked >= int(self.size):
             wanted = self.size * min(2.0, max(0.3, goal / max(seconds, 1e-4)))
-            self.size = min(MOST, max(self.least, wanted))
+            self.size = min(MOST, max(1, wanted))
 
 
 @dataclass
@@ -88,11 +103,14 @@ class Drain:
         self.wide: set[Branch] = set()
         """Branches with rows on which too much hangs for one cascade."""
         self.counts_cascades = _counts_cascades(self.closure)
+        self.usually = self.allowed
+        # Composed here and not while rows are locked.
+        self.stretches.parts()
         self._moves: Iterator[None] | None = None
         self._held: list[_Batch] = []
-        self._at_work: tuple[Branch | str, int] | None = None
+        self._at_work = _Work()
         self._left: int | None = None
-        self._number = 0
+        self._number = self._gone = 0
         self._is_last = False
 
     def work(self, *, seconds: float, limit: int | None = None) -> tuple[Tally, dict[str, Any]]:
@@ -133,13 +151,18 @@ class Drain:
     def lose(self, place: Mapping[str, Any], *, was_cancelled: bool = False) -> bool:
         """Go back to a stored place. Returns whether a statement that was cancelled can be made
         smaller or be given more time."""
-        at_work, self._at_work = self._at_work, None
+        work, self._at_work = self._at_work, _Work()
         self._moves, self._held, self.is_done = None, [], False
         self.place = _place_of(place)
-        if not was_cancelled or (at_work and at_work[0] == LOOK):
+        branch, asked = work.branch, work.asked
+        if not was_cancelled or not branch:
             return True
-        branch, asked = at_work or ("", 0)
-        if asked > 1:
+        if work.is_finding and work.among is not None and work.among.keys.count > 1:
+            # Rows of several parents come in no index's order: fewer of those.
+            self._stride(work.among.branch).size = max(1, work.among.keys.count // 4)
+        elif work.is_finding:
+            self.allowed *= 2
+        elif asked > 1:
             self._stride(branch).size = max(1, asked // 4)
         elif isinstance(branch, Branch) and branch.is_bottom and branch not in self.wide:
             # One row with too many below: those go first, by themselves.
@@ -179,6 +202,7 @@ class Drain:
         for number, (name, part) in enumerate(parts[start:]):
             after = self.place.get("after") if number == 0 and "at" in self.place else None
             self.place = {"at": name, "after": after}
+            self.allowed = self.usually
             if isinstance(part, Branch):
                 yield from self._clear(part, self.stretches.root, after, is_top=True)
             else:
@@ -189,7 +213,7 @@ class Drain:
         while True:
             stride, started = self._stride(name), perf_counter()
             size = self._allow(int(stride.size))
-            self._at_work = name, size
+            self._at_work = _Work(name, size)
             after = yield from self._take(part, after, size)
             stride.observe(size, perf_counter() - started, GOAL)
             self.place = {"at": name, "after": after}
@@ -214,18 +238,33 @@ class Drain:
         self, branch: Branch, above: Keys, after: Any = None, *, is_top: bool = False
     ) -> Iterator[None]:
         """Remove the rows of a branch that hang on some rows above, and all below."""
-        if branch.is_leaf and above.is_single:
+        texts, cascades = branch.texts, self._cascades(branch)
+        if above.is_single and (branch.is_leaf or (cascades and texts.is_ordered)):
             yield from self._reap(branch, above, after, is_top)
             return
+        if texts.is_ordered and 1 < above.count <= APART:
+            ones = above.split(self.stretches.dialect)
+            before = self._gone
+            for one in ones:
+                yield from self._clear(branch, one)
+                # As often as when the rows of one parent are taken.
+                if self._gone - before >= self._stride(branch).size:
+                    yield
+                    before = self._gone
+            if ones:
+                return
         while True:
             started, stride = perf_counter(), self._stride(branch)
             size = self._allow(int(stride.size))
-            self._at_work = branch, size
-            count, text, last = self._ask(branch.texts.find(above, after, size))
+            self._at_work = _Work(branch, size, True, self._held[-1] if self._held else None)
+            is_flat = branch.is_leaf or self._cascades(branch)
+            find = branch.texts.find(above, after, size, locks=not is_flat)
+            count, text, last = self._ask(find)
+            found = perf_counter()
             if count:
                 yield from self._fell(_Batch(branch, Keys(text, count), above))
-                goal = GOAL if branch.is_leaf or self._cascades(branch) else CLEARED
-                stride.observe(size, perf_counter() - started, goal)
+                goal = GOAL if is_flat else CLEARED
+                stride.observe(count, perf_counter() - found, goal, finding=found - started)
             after = last
             if is_top:
                 self.place = {**self.place, "after": after}
@@ -245,27 +284,30 @@ class Drain:
                 break
             for child in branch.branches:
                 # The delete reads past the dead entries of all that went in these transactions.
-                self._at_work = LOOK, 0
+                self._at_work = _Work()
                 self._row(child.texts.look(batch.keys))
                 yield
             if self.counts_cascades:
                 break
             # It took several transactions, and somebody may have added a row between two: a
             # cascade would take it uncounted.
-        self._at_work = branch, batch.keys.count
+        self._at_work = _Work(branch, batch.keys.count)
         self._change(branch, branch.texts.delete(batch.keys, batch.above))
         self._held.pop()
 
     def _reap(self, branch: Branch, above: Keys, after: Any, is_top: bool) -> Iterator[None]:
-        """Remove the leaves of one parent from place to place; no key leaves the database."""
+        """Remove the rows of one parent from place to place, those below by cascade; no key leaves
+        the database."""
         while True:
             started, stride = perf_counter(), self._stride(branch)
             size = self._allow(int(stride.size))
-            self._at_work = branch, size
-            found = self._row(branch.texts.find_end(above, after, size))
-            end = found[0] if found else None
+            self._at_work = _Work(branch, size, True)
+            row = self._row(branch.texts.find_end(above, after, size))
+            end, found = row[0] if row else None, perf_counter()
+            self._at_work = _Work(branch, size)
             self._change(branch, branch.texts.delete_upto(above, after, end))
-            stride.observe(size, perf_counter() - started, GOAL)
+            taken = size if end is not None else 0
+            stride.observe(taken, perf_counter() - found, GOAL, finding=found - started)
             if is_top:
                 self.place = {**self.place, "after": str(end) if end is not None else after}
             if end is None:
@@ -297,6 +339,7 @@ class Drain:
         with connection.cursor() as cursor:
             cursor.execute(*statement)
             rows = cursor.rowcount
+        self._gone += rows
         self._spend(rows)
         if not self.counts_cascades:
             self.tally.add(branch.step, self.subject_id, rows)
@@ -307,10 +350,11 @@ class Drain:
             self._relock()
             return []
         # What a crash of the server undoes is done again; counts and place are undone with it.
-        more = () if self._is_last else ("set_config('synchronous_commit', 'off', true)",)
-        bound_plans(self.allowed, *more)
+        more = [] if self._is_last else ["set_config('synchronous_commit', 'off', true)"]
+        # Of a connection's last second the database may count earlier transactions along.
+        before = bound_plans(self.allowed, *more, *self._counts())
         self._relock()
-        return self._count() if self.counts_cascades else []
+        return before[len(before) - len(self._counts()) :]
 
     def _relock(self) -> None:
         for batch in self._held:
@@ -324,21 +368,27 @@ class Drain:
             return
         self.tally.removed.clear()
         earlier = before or [0] * len(self.closure.removals)
-        for step, rows, already in zip(self.closure.removals, self._count(), earlier, strict=True):
+        counts = self._row((f"SELECT {', '.join(self._counts())}", []))
+        for step, rows, already in zip(self.closure.removals, counts, earlier, strict=True):
             self.tally.add(step, self.subject_id, rows - already)
 
-    def _count(self) -> list[int]:
-        return list(self._row((self.closure.remembered(("stock",), self._write_count), [])))
+    def _counts(self) -> list[str]:
+        if not self.counts_cascades:
+            return []
+        counts: list[str] = self.closure.remembered(("stock",), self._write_counts)
+        return counts
 
-    def _write_count(self) -> str:
+    def _write_counts(self) -> list[str]:
         quote = connection.ops.quote_name
         tables = [quote(step.model._meta.db_table) for step in self.closure.removals]
-        return "SELECT " + ", ".join(
-            f"pg_stat_get_xact_tuples_deleted('{table}'::regclass)" for table in tables
-        )
+        return [f"pg_stat_get_xact_tuples_deleted('{table}'::regclass)" for table in tables]
 
     def _stride(self, branch: Branch | str) -> _Stride:
-        return self.strides.setdefault(branch, _Stride())
+        if branch not in self.strides:
+            is_deep = isinstance(branch, Branch) and not branch.is_leaf and not branch.is_bottom
+            # With two generations below, or more, nobody knows how many rows one brings along.
+            self.strides[branch] = _Stride(1.0 if is_deep else float(FIRST))
+        return self.strides[branch]
 
     def _allow(self, size: int) -> int:
         return max(1, size if self._left is None else min(size, self._left))
@@ -358,14 +408,15 @@ PLANS = (
 )
 
 
-def bound_plans(seconds: float | None = None, *more: str) -> None:
+def bound_plans(seconds: float | None = None, *more: str) -> list[Any]:
     """Let PostgreSQL go by indexes in this transaction, and cancel a statement that takes longer
-    than so many seconds."""
+    than so many seconds. Returns what the database says, ``more`` to be asked included."""
     if connection.vendor != "postgresql":
-        return
+        return []
     bound = (f"set_config('statement_timeout', '{int(seconds * 1000)}', true)",) if seconds else ()
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {', '.join((*bound, *PLANS, *more))}")
+        return list(cursor.fetchone())
 
 
 def _counts_cascades(closure: "Closure") -> bool:

@@ -156,13 +156,16 @@ def lock_claimed(request: DeletionRequest) -> DeletionRequest:
     Raises LeaseLost when another worker took it over, the fence that keeps a worker that slept
     from committing beside its successor.
     """
-    rows = DeletionRequest.objects.select_for_update()
-    mine: DeletionRequest | None = rows.filter(
-        pk=request.pk, state=DeletionRequest.State.RUNNING, lease_token=request.lease_token
-    ).first()
+    mine: DeletionRequest | None = _claimed.first(pk=request.pk, token=request.lease_token)
     if mine is None:
         raise LeaseLost(request.pk)
     return mine
+
+
+@select
+def _claimed(pk: UUID, token: UUID) -> Any:
+    rows = DeletionRequest.objects.select_for_update().order_by()
+    return rows.filter(pk=pk, state=DeletionRequest.State.RUNNING, lease_token=token)
 
 
 def advance(request: DeletionRequest, *, now: datetime) -> None:

@@ -189,14 +189,14 @@ def test_what_is_too_slow_is_made_smaller_then_taken_apart_then_given_time() -> 
     drain = Drain(build(), farm)
     branch = next(one for name, one in drain.stretches.parts() if "Acre" in name)
     bed = next(one for one in branch.branches if one.step.model is Bed)  # type: ignore[union-attr]
-    drain._at_work = bed, 40
+    drain._at_work = draining._Work(bed, 40)
     assert drain.lose({}, was_cancelled=True)
     assert drain._stride(bed).size == 10
     assert bed not in drain.wide
-    drain._at_work = bed, 1
+    drain._at_work = draining._Work(bed, 1)
     assert drain.lose({}, was_cancelled=True)
     assert bed in drain.wide
     allowed = drain.allowed
-    drain._at_work = bed, 1
+    drain._at_work = draining._Work(bed, 1)
     assert drain.lose({}, was_cancelled=True)
     assert drain.allowed == 2 * allowed
