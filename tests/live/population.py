@@ -50,11 +50,11 @@ def _caller(
     for place, one in enumerate(commons):
         role = ("owner", "admin", "member")[(number + place) % 3]
         MembershipFactory(organization=one, user=user, role=role)
-    leavers = [_person(f"load-{number}-leaver-{place}") for place in range(seconds // 5)]
+    leavers = [_person(f"load-{number}-leaver-{place}") for place in range(seconds // 10)]
     for leaver in leavers:
         MembershipFactory(organization=commons[number % COMMONS], user=leaver)
     door = _owned_by(keeper, f"door-{number}")
-    tokens = [f"load-{number}-token-{place}" for place in range(seconds // 2)]
+    tokens = [f"load-{number}-token-{place}" for place in range(seconds // 5)]
     for token in tokens:
         InvitationFactory(
             organization=door, email=user.email, token_digest=digest(token), invited_by=keeper

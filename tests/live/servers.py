@@ -106,7 +106,7 @@ def run_manage(env: dict[str, str], *arguments: str) -> str:
         timeout=PATIENCE,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"{arguments}: {done.returncode} {done.stderr}"
     return done.stdout
 
 

@@ -124,7 +124,7 @@ def finish(live: Live) -> None:
             env=live.env,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=4 * PATIENCE,
             check=False,
         )
         with log.open("a") as file:
