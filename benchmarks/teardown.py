@@ -183,7 +183,8 @@ def show(peer: str, found: dict[str, Any], results: dict[str, Any]) -> None:
         ratio = f"{found['seconds'] / base:6.2f} of raw" if base else ""
         print(
             f"{title} {found['seconds']:>7.2f} s {ratio:<13} longest transaction "
-            f"{found['longest'] * 1000:>6.0f} ms{tell_parts(found['parts'])}  memory +{found['memory']:>5.1f} MiB",
+            f"{found['longest'] * 1000:>6.0f} ms{tell_parts(found['parts'])}  "
+            f"memory +{found['memory']:>5.1f} MiB",
             end=" ",
         )
     if found["idle"] and found["meanwhile"]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import DB_CASCADE, DB_SET_NULL, Q
+from django.db.models import DB_CASCADE, DB_SET_NULL
 from oauth2_provider.models import (
     AbstractAccessToken,
     AbstractApplication,
@@ -178,12 +178,6 @@ class AccessToken(AbstractAccessToken):
         indexes = [
             models.Index(fields=["expires"], name="access_tokens_by_expiry"),
             models.Index(fields=["family"], name="access_tokens_by_family"),
-        ]
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(user=None, family=None) | Q(user__isnull=False, family__isnull=False),
-                name="token_of_a_person_has_a_family",
-            ),
         ]
 
     def __str__(self) -> str:

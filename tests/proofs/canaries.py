@@ -20,6 +20,7 @@ from erasure.graph import Edge, Way
 from erasure.policies import Anonymise, all_policies
 from erasure.subjects import get_kind
 from erasure.tables import read_tables
+from organizations.oauth.models import DigestedField
 
 TEXTS = (models.CharField, models.TextField, models.JSONField, models.BinaryField, models.FileField)
 SHORTEST = len("canary0000x")
@@ -27,6 +28,9 @@ SHORTEST = len("canary0000x")
 
 def can_be_marked(field: Any) -> bool:
     """Whether a field's type can hold a mark."""
+    if isinstance(field, DigestedField):
+        # What is written to it is not what it holds.
+        return False
     longest = getattr(field, "max_length", None)
     return isinstance(field, TEXTS) and (longest is None or longest >= SHORTEST)
 

@@ -36,7 +36,7 @@ OVERWRITTEN = {
 """What rows that stay say afterwards."""
 
 LOOSE_ROWS_THAT_GO = {
-    "audit_eventdetail": "person_id = {id}",
+    "audit_eventdetail": "(person_id = {id} OR subject_id = {id})",
     "organizations_invitation": (
         "email <> '' AND lower(email) IN (SELECT lower(u.email) FROM accounts_user u"
         " WHERE u.id = {id}) AND NOT EXISTS (SELECT 1 FROM accounts_user o WHERE NOT o.is_deleted"

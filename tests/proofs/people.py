@@ -24,10 +24,11 @@ from organizations.models import Membership
 from tests.factories import MembershipFactory, OrganizationFactory
 
 START = datetime(2025, 5, 1, tzinfo=UTC)
+DETAILS = "audit.EventDetail"
 PLANTED = {
     "accounts.User": 1,
     "apikeys.ApiKey": 1,
-    "audit.EventDetail": 3,
+    DETAILS: 3,
     "organizations.Membership": 1,
 }
 OWNERS: list[tuple[Any, str]] = [
@@ -160,7 +161,9 @@ def _judge_gone(it: Known, keys: Any, told: str) -> str:
         return f"gone, and on record as something else: {told}"
     if it.held:
         return f"gone in spite of a hold: {told}"
-    if last.counts != PLANTED or verify(receipt_of(last), keys)["removed"] != PLANTED:
+    # The reason of a hold lies beside its event, and is the person's, too.
+    expected = {**PLANTED, DETAILS: PLANTED[DETAILS] + it.events["hold.placed"]}
+    if last.counts != expected or verify(receipt_of(last), keys)["removed"] != expected:
         return f"counted wrongly, {last.counts}: {told}"
     return ""
 

@@ -43,7 +43,16 @@ AT_ONCE = 40
 """Graphs that share a database at a time."""
 
 ACTOR = Actor.system("proofs")
-MAY_APPEAR = {"audit_auditevent", "erasure_statement", "erasure_deletionrequest"}
+MAY_APPEAR = {
+    "audit_auditevent",
+    "erasure_statement",
+    "erasure_deletionrequest",
+    # The order to end a subscription, the events for webhooks, and the tasks that wake them.
+    "billing_billingorder",
+    "webhooks_message",
+    "webhooks_delivery",
+    "django_tasks_database_dbtaskresult",
+}
 TABLES = {model._meta.label: model._meta.db_table for model in apps.get_models(True)}
 
 

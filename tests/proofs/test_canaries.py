@@ -30,6 +30,9 @@ UNMARKED = {
 }
 """Fields that no canary sits in, each with the reason."""
 
+KEPT = {"billing.Subscription.customer", "billing.Subscription.subscription"}
+"""What the order to cancel quotes, which is kept: it names nobody, and leads to the invoices."""
+
 elsewhere = InMemoryStorage()
 
 
@@ -159,11 +162,12 @@ def test_every_mark_is_found_before_the_erasure_and_none_afterwards(rich: None, 
         # What was delivered is out of the house; nothing is queued.
         mail.outbox.clear()
 
+        marks = [mark for mark in marks if planter.marks[mark] not in KEPT]
         after = search(marks)
         assert not list(after), (
             f"Left: {[(hit, planter.marks[marks[hit.needle]]) for hit in after]}"
         )
-        left = find_in_dump(dump_database(), planter.marks)
+        left = find_in_dump(dump_database(), {mark: planter.marks[mark] for mark in marks})
         assert not left, f"Left in the dump: {[planter.marks[mark] for mark in left]}"
         if connection.vendor == "sqlite":
             assert truncate_wal().truncated

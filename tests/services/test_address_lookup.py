@@ -15,6 +15,7 @@ def test_a_kept_plan_finds_living_addresses_by_their_index(vendor: str) -> None:
     if vendor != "postgresql":
         pytest.skip("SQLite keeps no plans")
     leaver = UserFactory.create()
+    UserFactory.create_batch(300)
     users = type(leaver)._default_manager.filter(pk__in=[leaver.pk])
     text, params = Invitation.objects.filter(not_taken_since(users)).query.sql_with_params()
     types = ", ".join("text" if isinstance(one, str) else "uuid" for one in params)
@@ -22,6 +23,7 @@ def test_a_kept_plan_finds_living_addresses_by_their_index(vendor: str) -> None:
         text = text.replace("%s", f"${number + 1}", 1)
     spelled = ", ".join(f"'{one}'" for one in params)
     with connection.cursor() as cursor:
+        cursor.execute("ANALYZE accounts_user")
         cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute(f"PREPARE addresses ({types}) AS {text}")

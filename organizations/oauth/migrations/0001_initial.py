@@ -90,7 +90,6 @@ class Migration(migrations.Migration):
                 'ordering': ['-created', '-id'],
                 'abstract': False,
                 'indexes': [models.Index(fields=['expires'], name='access_tokens_by_expiry'), models.Index(fields=['family'], name='access_tokens_by_family')],
-                'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('family', None), ('user', None)), models.Q(('family__isnull', False), ('user__isnull', False)), _connector='OR'), name='token_of_a_person_has_a_family')],
             },
         ),
         migrations.CreateModel(
