@@ -28,7 +28,7 @@ from erasure.models import DeletionRequest
 from erasure.planner import Plan, make_plan
 from erasure.rights import require_staff, right_to_erase
 from erasure.sets import LARGE
-from erasure.subjects import get_kind, has_many_companions, lock_order
+from erasure.subjects import companions_if_few, get_kind, has_many_companions, lock_order
 from erasure.working import OnPiece, erase_stepwise
 
 Erasures = tuple[Erasure, list[Erasure]]
@@ -129,9 +129,11 @@ def begin_family(
     keep_logs: bool = False,
     reference: str = "",
     ordered_by: UUID | None = None,
+    is_large: bool | None = None,
 ) -> Erasures | DeletionRequest:
     """Erase a locked subject and before it its locked companions, each under a request of its own,
-    in the caller's transaction. ``ordered_by`` is who wants it done at once and alone.
+    in the caller's transaction. ``ordered_by`` is who wants it done at once and alone, and
+    ``is_large`` what ``looks_large`` has said just before, if it was asked.
 
     If there is too much for one, access ends in it and the request of the subject is returned under
     a lease. ``finish_family`` takes either, after the commit. With ``keep_logs`` the personal
@@ -146,7 +148,9 @@ def begin_family(
     if is_many and (kept := held_companions(subject)):
         raise UnderLegalHold(kept[0].kind, kept[0].id)
     spare = (LOGS,) if keep_logs else ()
-    if is_many or _is_large(locked):
+    if is_large is None:
+        is_large = _is_large(locked)
+    if is_many or is_large:
         return _take(actor, subject, locked, now, organization_id, spare, reference, ordered_by)
     request = requests.begin(
         actor=actor,
@@ -192,7 +196,19 @@ def finish_family(
     )
 
 
-def _is_large(locked: Mapping[Reference, Any]) -> bool:
+def looks_large(subject: Reference) -> bool:
+    """Whether too many rows go with a subject, and whoever goes along, for one transaction.
+
+    To be asked before any lock is taken: the count costs more than all the rest of a request that
+    leaves the rows to a worker, and what is added until then makes no difference.
+    """
+    # A count that fails in a transaction of its own leaves one around it usable.
+    with transaction.atomic():
+        along = companions_if_few(subject)
+        return along is None or _is_large([*along, subject])
+
+
+def _is_large(locked: Collection[Reference]) -> bool:
     family: dict[str, list[UUID]] = {}
     for one in locked:
         family.setdefault(one.kind, []).append(one.id)

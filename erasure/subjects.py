@@ -245,9 +245,14 @@ def has_many_companions(subject: Reference) -> bool:
 def companions_at_once(subject: Reference) -> list[Reference]:
     """Return those of a subject's companions that a request locks and deletes itself: all, or
     where these are too many, the pivots."""
-    kind = get_kind(subject.kind)
-    known = kind.next_companions(subject.id, after=None, limit=FEW + 1)
-    return known if len(known) <= FEW else kind.pivots(subject.id)
+    known = companions_if_few(subject)
+    return get_kind(subject.kind).pivots(subject.id) if known is None else known
+
+
+def companions_if_few(subject: Reference) -> list[Reference] | None:
+    """Return a subject's companions; None where these are too many for one request."""
+    known = get_kind(subject.kind).next_companions(subject.id, after=None, limit=FEW + 1)
+    return known if len(known) <= FEW else None
 
 
 NUMBERS = 62

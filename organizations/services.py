@@ -17,7 +17,7 @@ from erasure.brakes import forbid_paused
 from erasure.closing import Erasure
 from erasure.deleting import forbid_blocked, lock_with_companions, restore, suspend_locked
 from erasure.exceptions import DeletionInProgress, SubjectNotFound
-from erasure.executor import Erasures, begin_family, hand_over
+from erasure.executor import Erasures, begin_family, hand_over, looks_large
 from erasure.models import DeletionRequest
 from erasure.rights import require_staff
 from erasure.subjects import companions_at_once, lock_subject, lock_subjects
@@ -85,11 +85,13 @@ def delete_organization(
     when a user that it manages is the only owner of another organization.
     """
     owners = Membership.objects.live_owners().filter(organization_id=organization_id)
+    mine = owners.filter(user_id=actor.user_id)
+    is_large = mine.exists() and looks_large(Reference("organization", organization_id))
     with transaction.atomic(durable=True):
         managed = _lock_for_teardown(organization_id)
-        if not owners.filter(user_id=actor.user_id).exists():
+        if not mine.exists():
             raise NotOrganizationOwner(organization_id)
-        begun = _begin_teardown(actor, organization_id, managed, now)
+        begun = _begin_teardown(actor, organization_id, managed, now, is_large)
     return _describe(begun, organization_id)
 
 
@@ -158,9 +160,10 @@ def teardown_organization(
     ``delete_organization`` raises, but RightMissing or Paused in place of NotOrganizationOwner."""
     require_staff(actor, "organizations.teardown_organization")
     forbid_paused()
+    is_large = looks_large(Reference("organization", organization_id))
     with transaction.atomic(durable=True):
         managed = _lock_for_teardown(organization_id)
-        begun = _begin_teardown(actor, organization_id, managed, now, reference)
+        begun = _begin_teardown(actor, organization_id, managed, now, is_large, reference)
     return _describe(begun, organization_id)
 
 
@@ -190,6 +193,7 @@ def _begin_teardown(
     organization_id: UUID,
     managed: dict[UUID, Any],
     now: datetime,
+    is_large: bool,
     reference: str = "",
 ) -> Erasures | DeletionRequest:
     if managed:
@@ -199,7 +203,14 @@ def _begin_teardown(
     locked[subject] = Organization.objects.get(pk=organization_id)
     # The row goes last: the database takes what hangs on it. A crash before the commit leaves
     # the organization and its managed users as they were.
-    begun = begin_family(actor=actor, subject=subject, locked=locked, now=now, reference=reference)
+    begun = begin_family(
+        actor=actor,
+        subject=subject,
+        locked=locked,
+        now=now,
+        reference=reference,
+        is_large=is_large,
+    )
     hand_over(begun, now=now)
     return begun
 

@@ -21,7 +21,7 @@ COUNTS = {
     v1_user: {"postgresql": 12, "sqlite": 15},
     users: {"postgresql": 14, "sqlite": 16},
     logs: {"postgresql": 5, "sqlite": 5},
-    organizations: {"postgresql": 22, "sqlite": 21},
+    organizations: {"postgresql": 24, "sqlite": 23},
     user: {"postgresql": 15, "sqlite": 16},
 }
 
