@@ -239,8 +239,7 @@ def _begin(
 
 
 def _finish(begun: Erasures | DeletionRequest, actor: Actor, now: datetime) -> Erasure:
-    done, _ = finish_family(begun, actor=actor, now=now)
-    return done
+    return finish_family(begun, actor=actor, now=now)
 
 
 def _lock_actor(actor: Actor) -> User:

@@ -17,14 +17,8 @@ def tell_along(erased: Iterable[tuple[Reference, UUID]]) -> dict[str, Any]:
     receipt of its own, whose ``sub`` and ``jti`` make the line; so whoever holds those can show
     that a subject was among them, and that none was left out.
     """
-    lines = sorted(f"{subject.kind}:{subject.id} {deletion}\n" for subject, deletion in erased)
-    if not lines:
-        return {}
-    counts: dict[str, int] = {}
-    for line in lines:
-        kind = line.partition(":")[0]
-        counts[kind] = counts.get(kind, 0) + 1
-    return {**counts, "sha256": sha256("".join(lines).encode()).hexdigest()}
+    lines = ((one.kind, f"{one.kind}:{one.id} {deletion}\n") for one, deletion in erased)
+    return _digest(sorted(lines, key=lambda line: line[1]))
 
 
 def read_along(deletion_id: UUID) -> dict[str, Any]:
@@ -32,5 +26,23 @@ def read_along(deletion_id: UUID) -> dict[str, Any]:
     rows = DeletionRequest.objects.filter(
         cause_id=deletion_id, state=DeletionRequest.State.COMPLETED
     )
-    found = rows.order_by().values_list("subject_kind", "subject_id", "pk").iterator()
-    return tell_along((Reference(kind, pk), deletion) for kind, pk, deletion in found)
+    kinds = rows.order_by().values_list("subject_kind", flat=True).distinct()
+    return _digest(
+        (kind, f"{kind}:{pk} {deletion}\n")
+        # As lines are sorted, in which a colon follows the kind. Ids sort as their texts do.
+        for kind in sorted(kinds, key=lambda name: f"{name}:")
+        for pk, deletion in rows.filter(subject_kind=kind)
+        .order_by("subject_id", "pk")
+        .values_list("subject_id", "pk")
+        .iterator()
+    )
+
+
+def _digest(lines: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return the counts and the digest of sorted lines, one at a time, with their kinds."""
+    counts: dict[str, int] = {}
+    digest = sha256()
+    for kind, line in lines:
+        counts[kind] = counts.get(kind, 0) + 1
+        digest.update(line.encode())
+    return {**counts, "sha256": digest.hexdigest()} if counts else {}

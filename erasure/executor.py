@@ -56,8 +56,7 @@ def erase_now(
     or LedgerUnavailable.
     """
     begun = _begin(actor, subject, now, plan_id, planned, reference, only_deleted)
-    done, _ = finish_family(begun, actor=actor, now=now, on_piece=on_piece)
-    return done
+    return finish_family(begun, actor=actor, now=now, on_piece=on_piece)
 
 
 def erase_soon(
@@ -183,12 +182,12 @@ def finish_family(
     actor: Actor,
     now: datetime,
     on_piece: OnPiece | None = None,
-) -> Erasures:
-    """Return the erasures that ``begin_family`` has done, or do what it has only begun. Outside of
-    any transaction. Raises UnderLegalHold, Paused, DeletionInProgress or LedgerUnavailable when
+) -> Erasure:
+    """Return the subject's erasure if ``begin_family`` has done it, or carry it to its end. Outside
+    of any transaction. Raises UnderLegalHold, Paused, DeletionInProgress or LedgerUnavailable when
     something came in between: then the purge goes on from there as soon as it may."""
     if isinstance(begun, tuple):
-        return begun
+        return begun[0]
     started = timezone.now()
     # A lease must be told the time that it is.
     return erase_stepwise(

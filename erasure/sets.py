@@ -62,9 +62,12 @@ class OverBudget(Exception):
 @dataclass
 class Outcome:
     """What became of some candidates. ``failed`` names requests with the reasons of the failure;
-    ``alone`` those that do not fit into a set."""
+    ``alone`` those that do not fit into a set. With ``only_counts`` it keeps the number of those
+    who were erased and not each: an organization may take a hundred thousand users along."""
 
     erased: list[Erasure] = field(default_factory=list)
+    number: int = 0
+    only_counts: bool = False
     failed: dict[UUID, str] = field(default_factory=dict)
     alone: list[Candidate] = field(default_factory=list)
     held: int = 0
@@ -76,9 +79,15 @@ class Outcome:
     measured: tuple[int, float] = (0, 0.0)
     """Size and seconds of the largest set that was erased at once."""
 
+    def take(self, erased: Sequence[Erasure], number: int | None = None) -> None:
+        """Take in further erasures, or so many."""
+        self.number += len(erased) if number is None else number
+        if not self.only_counts:
+            self.erased += erased
+
     def add(self, other: "Outcome") -> None:
         """Take in what became of further candidates."""
-        self.erased += other.erased
+        self.take(other.erased, other.number)
         self.failed |= other.failed
         self.held += other.held
         self.paused += other.paused
@@ -118,9 +127,10 @@ def erase_set(
             if ready := _choose(kind, by_id, locked, outcome, now, goes_along):
                 born = {it.subject_id: locked[it.subject_id].born for it in ready}
                 intents = intend_set(kind.name, ready, born, now=now)
-                outcome.erased = _erase(
+                erased = _erase(
                     kind, ready, intents, actor=actor, now=now, budget=budget, searches=searches
                 )
+                outcome.take(erased)
             is_committing = True
     except BaseException:
         # If the commit itself failed nobody knows what came of it, and the sweep finds out.

@@ -82,7 +82,7 @@ def drain(deletion_id: str) -> dict[str, int]:
         for some in batched(done.erased, BATCH):
             sought = {it.request_id: it.identifiers for it in some}
             search_for(sought, residue, actor=actor, now=timezone.now())
-    return {"erased": len(done.erased), "failed": len(done.failed), **_tell(residue)}
+    return {"erased": done.number, "failed": len(done.failed), **_tell(residue)}
 
 
 @wake_up

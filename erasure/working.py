@@ -172,7 +172,7 @@ def work_off_one(
         given: dict[str, Any] = {"actor": actor, "clock": clock, "budget": budget}
         _send_ahead(request, outcome, searches=searches, **given)
         done = erase_claimed(request, searches=searches, **given)
-        outcome.erased.append(done)
+        outcome.take([done])
         outcome.longest = max(outcome.longest, budget.longest)
     except UnderLegalHold:
         outcome.held += 1
@@ -199,8 +199,9 @@ def carry_on(
     searches: bool = False,
 ) -> Outcome:
     """Go on with one erasure that is due, if nobody else has it, until it is done or gives way.
-    With ``searches`` what identified whoever was erased is returned as well."""
-    outcome = Outcome()
+    With ``searches`` whoever was erased is returned with what identified them; without, only how
+    many that were."""
+    outcome = Outcome(only_counts=not searches)
     columns = ("due_at", "pk", "subject_kind", "subject_id", "state")
     due = DeletionRequest.objects.due(clock()).filter(pk=deletion_id)
     for row in due.values_list(*columns):
@@ -213,17 +214,17 @@ def carry_on(
 
 def erase_stepwise(
     request: DeletionRequest, *, actor: Actor, clock: Clock, on_piece: OnPiece | None = None
-) -> tuple[Erasure, list[Erasure]]:
-    """Carry an erasure that somebody waits for to its end, in many transactions under its lease;
-    return it and those of whoever went along.
+) -> Erasure:
+    """Carry an erasure that somebody waits for to its end, in many transactions under its lease,
+    and return it.
 
     Raises UnderLegalHold, Paused, LedgerUnavailable, DeletionInProgress when another worker took it
     over, or whatever the database says. The purge goes on with what is left.
     """
-    outcome, budget = Outcome(), Budget(on_piece=on_piece)
+    outcome, budget = Outcome(only_counts=True), Budget(on_piece=on_piece)
     try:
         _send_ahead(request, outcome, actor=actor, clock=clock, budget=budget)
-        done = erase_claimed(request, actor=actor, clock=clock, budget=budget)
+        return erase_claimed(request, actor=actor, clock=clock, budget=budget)
     except (UnderLegalHold, Paused, LedgerUnavailable, GaveWay):
         requests.release(request)
         raise
@@ -232,7 +233,6 @@ def erase_stepwise(
     except Exception as error:
         requests.fail(request, error, now=clock())
         raise
-    return done, outcome.erased
 
 
 def _send_ahead(

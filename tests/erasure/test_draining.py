@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models.query import QuerySet
 
 from erasure import draining
-from erasure.branches import is_tree, walked_field
+from erasure.branches import Branch, Keys, is_tree, walked_field
 from erasure.closure import Closure
 from erasure.draining import Drain, Moved
 from erasure.tally import Tally
@@ -200,3 +200,32 @@ def test_what_is_too_slow_is_made_smaller_then_taken_apart_then_given_time() -> 
     drain._at_work = draining._Work(bed, 1)
     assert drain.lose({}, was_cancelled=True)
     assert drain.allowed == 2 * allowed
+
+
+@pytest.mark.usefixtures("farms")
+def test_looking_among_too_many_parents_takes_fewer_of_them_and_no_fewer_rows() -> None:
+    farm, *_ = plant(random.Random("crowd"))
+    drain = Drain(build(), farm)
+    acre = next(one for name, one in drain.stretches.parts() if "Acre" in name)
+    assert isinstance(acre, Branch)
+    assert drain._stride(acre).size == 1
+    bed = next(one for one in acre.branches if one.step.model is Bed)
+    drain._stride(bed).size = 40
+    eight = draining._Batch(acre, Keys("", 8), drain.stretches.root)
+    allowed = drain.allowed
+    drain._at_work = draining._Work(bed, 40, is_finding=True, among=eight)
+    assert drain.lose({}, was_cancelled=True)
+    assert (drain._stride(acre).size, drain._stride(bed).size, drain.allowed) == (2, 40, allowed)
+    # Of one parent the database sorts as much for one row as for many: it is given time.
+    drain._at_work = draining._Work(bed, 40, is_finding=True)
+    assert drain.lose({}, was_cancelled=True)
+    assert (drain._stride(bed).size, drain.allowed) == (40, 2 * allowed)
+    assert bed not in drain.wide
+
+
+def test_a_slow_search_does_not_make_the_steps_small() -> None:
+    stride = draining._Stride(100.0)
+    stride.observe(100, 0.04, 0.012, finding=0.05)
+    assert stride.size > 100
+    stride.observe(100, 0.04, 0.012)
+    assert stride.size < 100

@@ -14,7 +14,7 @@ from apikeys.models import ApiKey
 from audit.models import AuditEvent
 from contracts import ids
 from erasure import alone, draining, executor, receipts, requests, sets, signing, subjects, tasks
-from erasure.along import read_along
+from erasure.along import read_along, tell_along
 from erasure.brakes import place_pause, release_pause
 from erasure.clocks import wake_purge
 from erasure.exceptions import NotRestorable
@@ -22,6 +22,7 @@ from erasure.holds import place_hold, release_hold
 from erasure.models import DeletionRequest
 from erasure.purging import purge_due
 from erasure.stopping import is_stopping
+from erasure.working import carry_on
 from organizations.models import Invitation, ManagedUser, Membership, Organization
 from tests.bystanders import charlie_untouched
 from tests.erasure.leaving import SYSTEM, about
@@ -245,10 +246,28 @@ def test_many_managed_users_are_erased_each_on_its_own(acme: Organization, tmp_p
                 "organizations.ManagedUser": 1,
             }
         told = receipts.verify(receipts.receipt_of(request_of(acme)), keys)
-        assert told["along"] == read_along(cause.pk)
+        lines = ((about(user), request_of(user).pk) for user in reversed(users))
+        assert told["along"] == read_along(cause.pk) == tell_along(lines)
         assert told["along"]["user"] == 7
         events = AuditEvent.objects.filter(action="user.erased", organization_id=acme.pk)
         assert events.aggregate(found=Count("subject_id", distinct=True))["found"] >= 6
+
+
+@pytest.mark.parametrize("searches", [False, True])
+def test_who_went_along_is_kept_in_memory_for_a_search_only(
+    acme: Organization, *, searches: bool
+) -> None:
+    for _ in range(5):
+        ManagedUserFactory(organization=acme)
+    tear_down(acme)
+    done = carry_on(
+        request_of(acme).pk,
+        actor=SYSTEM,
+        clock=timezone.now,
+        gives_way=lambda: False,
+        searches=searches,
+    )
+    assert (done.number, len(done.erased)) == (6, 6 if searches else 0)
 
 
 def test_who_owns_another_organization_is_deleted_in_the_request(acme: Organization) -> None:
