@@ -1,6 +1,7 @@
 """How PostgreSQL and SQLite say the same thing about a set of subjects."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,7 +34,7 @@ class Sql(NamedTuple):
     params: tuple[Any, ...] = ()
 
 
-class Dialect:
+class Dialect(ABC):
     """What differs between databases. ``key`` is the primary key of the subjects' model."""
 
     can_count_what_it_changes = False
@@ -57,69 +58,70 @@ class Dialect:
         pk: Any = model._meta.pk
         return self.column(model, pk.column)
 
+    @abstractmethod
     def among(self, expression: str) -> Sql:
         """Return the condition that an expression is the key of one of the subjects."""
-        raise NotImplementedError
 
+    @abstractmethod
     def among_values(self, expression: str, field: Any, values: Sequence[Any]) -> Sql:
         """Return the condition that an expression is one of some values, as the database gave
         them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def among_listed(self, expression: str, field: Any, *, is_single: bool = False) -> str:
         """Return the condition that an expression is one of the values of a list, which is one
         parameter: a text as ``collect`` or ``listed`` gave it. Of a list that is known to hold one
         value the database can use an index in its order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def listed(self, values: Sequence[Any]) -> str:
         """Return values, as the database gave them, as the text of a list."""
-        raise NotImplementedError
 
+    @abstractmethod
     def split(self, text: str) -> list[str]:
         """Return the text of a list as lists of one; none when its values hold what separates
         them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def after(self, expression: str, field: Any) -> tuple[str, str]:
         """Return the conditions that an expression lies above, and at most at, a value that is a
         parameter: a text as ``collect`` gave it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def collect(self, rows: str) -> str:
         """Return a query of how many ``rows(pk, place)`` there are, the list of their keys as one
         text, and the last place: no value of a row is touched on this side."""
-        raise NotImplementedError
 
     def lock(self, model: type[models.Model]) -> str:
         """Return what locks the rows of a model that a query finds; nothing where one writer is
         alone anyway."""
         return ""
 
+    @abstractmethod
     def pairs(self, field: Any) -> Sql:
         """Return the relation ``wanted(subject, form)``: each subject's key, and how a column such
         as ``field`` spells it; without one, the subject's id in plain text."""
-        raise NotImplementedError
 
+    @abstractmethod
     def quoted(self, column: str) -> tuple[Sql, str]:
         """Return the relation ``wanted(subject, form)``, and the condition that a text or document
         quotes the form somewhere."""
-        raise NotImplementedError
 
+    @abstractmethod
     def one(self) -> Sql:
         """Return the relation ``mine(subject)`` that holds one subject's key."""
-        raise NotImplementedError
 
+    @abstractmethod
     def differs(self, expression: str) -> str:
         """Return the condition that an expression is not a value, NULL being a value too."""
-        raise NotImplementedError
 
+    @abstractmethod
     def once(self, union: str, columns: Sequence[str]) -> str:
         """Return a query that gives each row of a union once, with the least of its subjects."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fill(self, slot: Slot, subjects: "Subjects") -> Any:
-        raise NotImplementedError
+        """Return the value that a slot stands for."""
 
 
 class PostgreSQL(Dialect):
