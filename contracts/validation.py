@@ -20,12 +20,24 @@ class StrictCharField(serializers.CharField):
 
 
 class StrictIntegerField(serializers.IntegerField):
-    """Takes whole numbers only: no digits in quotes, no true or false."""
+    """Takes whole numbers only: no digits in quotes, no true or false. 2.0 is a whole number, as
+    JSON Schema has it."""
 
     def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, float) and data.is_integer():
+            data = int(data)
         if not isinstance(data, int) or isinstance(data, bool):
             self.fail("invalid")
         return int(super().to_internal_value(data))
+
+
+class StrictBooleanField(serializers.BooleanField):
+    """Takes true and false only: no 0, no "yes"."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid")
+        return data
 
 
 def matches(pattern: str) -> RegexValidator:

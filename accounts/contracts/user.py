@@ -118,7 +118,9 @@ class User(Contract):
         tag="Contracts",
         summary="Delete User",
         description="Erases a user and all associated data. Operators cannot erase themselves.",
-        parameters=[path_parameter("userId", "The user's id.", minLength=1)],
+        parameters=[
+            path_parameter("userId", "The user's id.", minLength=1, pattern=ids.USER_PATTERN)
+        ],
         success={200: (SUCCESS, "Deleted", DONE)},
         errors=ERRORS,
         error_schema=FAILURE,

@@ -21,7 +21,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apikeys import scopes
-from audit.api.fields import EVENT, EVENT_ID, Query, describe, read_query
+from audit.api.fields import (
+    ACTION_PATTERN,
+    EVENT,
+    EVENT_ID,
+    MOST,
+    PARTY_PATTERN,
+    Query,
+    describe,
+    read_query,
+)
 from audit.exporting import NothingSealed, export
 from audit.querying import Wanted, read_page
 from contracts import house, ids
@@ -39,16 +48,24 @@ ERRORS: ErrorTable = {
 VIEW = "audit.view_auditevent"
 
 FILTERS = [
-    query("action", "An action such as `user.erased`; `user.` means all of users."),
-    query("subject", "The id of whom it happened to: `usr_…` or an organization's."),
-    query("actor", "The id of who did it."),
+    query(
+        "action",
+        "An action such as `user.erased`; `user.` means all of users.",
+        pattern=ACTION_PATTERN,
+    ),
+    query(
+        "subject",
+        "The id of whom it happened to: `usr_…` or an organization's.",
+        pattern=PARTY_PATTERN,
+    ),
+    query("actor", "The id of who did it.", pattern=PARTY_PATTERN),
     query("organization", "An organization's id.", format="uuid"),
     query("since", "From then on.", format="date-time"),
     query("until", "Before then.", format="date-time"),
 ]
 PAGING = [
     query("cursor", "`next_cursor` of the page before.", pattern=ids.EVENT_PATTERN),
-    query("limit", "So many at most: 1 to 200, by default 50.", type="integer"),
+    query("limit", "So many at most, by default 50.", type="integer", minimum=1, maximum=MOST),
 ]
 PAGE = json_object(
     {

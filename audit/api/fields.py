@@ -1,5 +1,6 @@
 """How an event looks on the wire, and how a query says which ones are wanted."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,9 @@ MOST, USUAL = 200, 50
 NAMES = {"action", "subject", "actor", "organization", "since", "until", "cursor", "limit"}
 
 text = {"type": "string"}
+ACTION_PATTERN = "^[ -~]{1,64}$"
+UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+PARTY_PATTERN = f"^({ids.USER}_{ids.SUFFIX_PATTERN}|{UUID_PATTERN})$"
 EVENT_ID = {"type": "string", "pattern": ids.EVENT_PATTERN}
 _id = {"type": ["string", "null"]}
 PARTY = json_object({"kind": _id, "id": _id})
@@ -121,7 +125,7 @@ def _read_limit(given: str) -> int:
 
 
 def _read_action(given: str) -> str:
-    if 1 <= len(given) <= 64 and given.isascii() and given.isprintable():
+    if re.fullmatch(ACTION_PATTERN.strip("^$"), given):
         return given
     raise ValueError
 

@@ -30,7 +30,12 @@ from contracts.base import ErrorTable
 from contracts.errors import Fault, InvalidRequest, Refusal
 from contracts.schema import json_object, operation
 from contracts.schema import path as path_parameter
-from contracts.validation import StrictCharField, StrictIntegerField, validate
+from contracts.validation import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictIntegerField,
+    validate,
+)
 from organizations.api.words import ARCHIVED
 from organizations.exceptions import OrganizationArchived
 from organizations.webhooks import endpoints
@@ -100,7 +105,7 @@ class Changes(serializers.Serializer[Any]):
         max_length=100,
         validators=[RegexValidator(NAME_PATTERN)],
     )
-    is_active = serializers.BooleanField(required=False)
+    is_active = StrictBooleanField(required=False)
 
 
 class Creation(serializers.Serializer[Any]):
@@ -229,6 +234,7 @@ class Webhooks(house.HouseApi):
         "`webhooks:write`.",
         parameters=[ID, WEBHOOK_ID],
         body={**json_object(CHANGES, *CHANGES), "additionalProperties": False},
+        body_required=False,
         success={200: (ENDPOINT, "The webhook", None)},
         leave_out=(webhooks.TooManyEndpoints,),
         **COMMON,

@@ -202,6 +202,27 @@ def test_both_secrets_sign_until_the_former_ones_time_is_over(
     assert Endpoint.objects.get().former_secret == ""
 
 
+@pytest.mark.parametrize(
+    ("hours", "status"), [(2.0, 200), (2, 200), (2.5, 422), ("2", 422), (True, 422), (721, 422)]
+)
+def test_hours_are_a_whole_number_as_json_schema_has_it(hours: object, status: int) -> None:
+    alice = UserFactory()
+    key, organization = give_key(alice), run_by(alice)
+    endpoint, _ = make_endpoint(organization)
+    place = f"{at(organization, spell(endpoint))}/rotate-secret"
+    assert ask("POST", place, key, {"overlap_hours": hours}).status_code == status
+
+
+@pytest.mark.parametrize("is_active", [0, 1, "true", "yes", None])
+def test_a_webhook_is_switched_by_true_and_false_only(is_active: object) -> None:
+    alice = UserFactory()
+    key, organization = give_key(alice), run_by(alice)
+    endpoint, _ = make_endpoint(organization)
+    place = at(organization, spell(endpoint))
+    assert ask("PATCH", place, key, {"is_active": is_active}).status_code == 422
+    assert Endpoint.objects.get().is_active
+
+
 def test_the_history_shows_what_was_sent_and_what_came_back(
     receiver: Receiver,  # noqa: F811 - the fixture
 ) -> None:

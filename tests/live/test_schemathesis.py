@@ -10,6 +10,8 @@ import pytest
 from tests.databases import VENDORS
 from tests.live.servers import PATIENCE, UNTHROTTLED, serve
 
+RULES = Path(__file__).with_name("schemathesis.toml")
+
 
 def attack(vendor: str, folder: Path, examples: int, *options: str) -> None:
     """Run it with the key of each kind of caller, and show its report when it finds anything."""
@@ -19,7 +21,8 @@ def attack(vendor: str, folder: Path, examples: int, *options: str) -> None:
         keys = [live.world["keys"]["operator"], live.world["keys"]["platform"]]
         keys += [live.world["users"]["bob"]["api_key"]]
         for key in keys:
-            command = [program, "run", f"{live.base}/openapi.json", "--checks", "all"]
+            command = [program, "--config-file", str(RULES)]
+            command += ["run", f"{live.base}/openapi.json", "--checks", "all"]
             command += ["--max-examples", str(examples), "--no-color"]
             # A busy machine is slow, which is no finding.
             command += ["--request-timeout", str(PATIENCE), "--suppress-health-check", "too_slow"]
