@@ -21,6 +21,8 @@ from django.db import OperationalError, connection, transaction
 from erasure import carrying
 from erasure.branches import Branch, Keys, Statement
 from erasure.chunks import Stretch, Stretches
+from erasure.locking import bound_plans
+from erasure.stock import Stock
 from erasure.tally import Tally
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ class Drain:
         self.strides: dict[Branch | str, _Stride] = {}
         self.wide: set[Branch] = set()
         """Branches with rows on which too much hangs for one cascade."""
-        self.counts_cascades = _counts_cascades(self.closure)
+        self.stock = Stock(self.closure)
         self.usually = self.allowed
         # Composed here and not while rows are locked.
         self.stretches.parts()
@@ -287,7 +289,7 @@ class Drain:
                 self._at_work = _Work()
                 self._row(child.texts.look(batch.keys))
                 yield
-            if self.counts_cascades:
+            if self.stock.is_kept:
                 break
             # It took several transactions, and somebody may have added a row between two: a
             # cascade would take it uncounted.
@@ -318,7 +320,7 @@ class Drain:
     def _cascades(self, branch: Branch) -> bool:
         """Whether rows go with what hangs on them in one statement."""
         return (
-            self.counts_cascades
+            self.stock.is_kept
             and branch.is_bottom
             and branch not in self.wide
             and self._left is None
@@ -341,7 +343,7 @@ class Drain:
             rows = cursor.rowcount
         self._gone += rows
         self._spend(rows)
-        if not self.counts_cascades:
+        if not self.stock.is_kept:
             self.tally.add(branch.step, self.subject_id, rows)
 
     def _prepare(self) -> list[int]:
@@ -352,9 +354,9 @@ class Drain:
         # What a crash of the server undoes is done again; counts and place are undone with it.
         more = [] if self._is_last else ["set_config('synchronous_commit', 'off', true)"]
         # Of a connection's last second the database may count earlier transactions along.
-        before = bound_plans(self.allowed, *more, *self._counts())
+        before = bound_plans(self.allowed, *more, *self.stock.columns)
         self._relock()
-        return before[len(before) - len(self._counts()) :]
+        return before[len(before) - len(self.stock.columns) :]
 
     def _relock(self) -> None:
         for batch in self._held:
@@ -364,24 +366,13 @@ class Drain:
 
     def _take_stock(self, before: list[int]) -> None:
         """Count what the transaction has removed, cascades included."""
-        if not self.counts_cascades:
+        if not self.stock.is_kept:
             return
         self.tally.removed.clear()
         earlier = before or [0] * len(self.closure.removals)
-        counts = self._row((f"SELECT {', '.join(self._counts())}", []))
+        counts = self._row((f"SELECT {', '.join(self.stock.columns)}", []))
         for step, rows, already in zip(self.closure.removals, counts, earlier, strict=True):
             self.tally.add(step, self.subject_id, rows - already)
-
-    def _counts(self) -> list[str]:
-        if not self.counts_cascades:
-            return []
-        counts: list[str] = self.closure.remembered(("stock",), self._write_counts)
-        return counts
-
-    def _write_counts(self) -> list[str]:
-        quote = connection.ops.quote_name
-        tables = [quote(step.model._meta.db_table) for step in self.closure.removals]
-        return [f"pg_stat_get_xact_tuples_deleted('{table}'::regclass)" for table in tables]
 
     def _stride(self, branch: Branch | str) -> _Stride:
         if branch not in self.strides:
@@ -396,42 +387,6 @@ class Drain:
     def _spend(self, rows: int) -> None:
         if self._left is not None:
             self._left -= rows
-
-
-PLANS = (
-    # A planner that thinks of the million rows that were there reads whole tables for the rest.
-    "set_config('enable_seqscan', 'off', true)",
-    "set_config('enable_bitmapscan', 'off', true)",
-    "set_config('enable_hashjoin', 'off', true)",
-    "set_config('enable_mergejoin', 'off', true)",
-    "set_config('jit', 'off', true)",
-)
-
-
-def bound_plans(seconds: float | None = None, *more: str) -> list[Any]:
-    """Let PostgreSQL go by indexes in this transaction, and cancel a statement that takes longer
-    than so many seconds. Returns what the database says, ``more`` to be asked included."""
-    if connection.vendor != "postgresql":
-        return []
-    bound = (f"set_config('statement_timeout', '{int(seconds * 1000)}', true)",) if seconds else ()
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join((*bound, *PLANS, *more))}")
-        return list(cursor.fetchone())
-
-
-def _counts_cascades(closure: "Closure") -> bool:
-    """Whether the database tells what a transaction has removed, cascades included."""
-    if connection.vendor != "postgresql":
-        return False
-    tables = [step.model._meta.db_table for step in closure.removals]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT current_setting('track_counts') = 'on' AND NOT EXISTS (SELECT 1 FROM pg_class "
-            "WHERE oid = ANY(SELECT quote_ident(t)::regclass FROM unnest(%s::text[]) AS t) "
-            "AND relkind <> 'r')",
-            [tables],
-        )
-        return bool(cursor.fetchone()[0])
 
 
 def _place_of(cursor: Mapping[str, Any]) -> dict[str, Any]:

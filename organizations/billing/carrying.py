@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 from audit.actors import Actor
 from audit.events import Reference, record
 from erasure.engines import is_behind, wake
+from erasure.rights import require_staff
 from erasure.subjects import lock_subject
 from organizations.billing import stripe_api
 from organizations.billing.exceptions import NoStripeKey, StripeFailed
@@ -29,6 +30,9 @@ logger = logging.getLogger("sexton.billing")
 
 LEASE = timedelta(minutes=5)
 """Longer than all calls of one order together can take."""
+
+CHANGE = "billing.change_billingorder"
+"""The right of staff who see to orders."""
 
 RETRY_AFTER = timedelta(seconds=30)
 RETRY_AT_MOST = timedelta(hours=1)
@@ -142,10 +146,11 @@ def postpone(order: BillingOrder, error: Exception, *, now: datetime) -> datetim
 
 
 def retry_now(*, actor: Actor, order_id: UUID, now: datetime) -> bool:
-    """Let an open order be tried at once; whether there was one. Rights are the caller's affair."""
+    """Let an open order be tried at once; whether there was one. Raises RightMissing."""
     # The task is what calls this file.
     from organizations.billing.tasks import settle_orders
 
+    require_staff(actor, CHANGE)
     with transaction.atomic(durable=True):
         order = BillingOrder.objects.select_for_update().open().filter(pk=order_id).first()
         if order is None:
@@ -160,8 +165,9 @@ def retry_now(*, actor: Actor, order_id: UUID, now: datetime) -> bool:
 def settle_by_hand(*, actor: Actor, order_id: UUID, reference: str, now: datetime) -> bool:
     """Close an open order because somebody saw to it at Stripe; whether there was one.
 
-    The way out when no key will ever reach the account again. Rights are the caller's affair.
+    The way out when no key will ever reach the account again. Raises RightMissing.
     """
+    require_staff(actor, CHANGE)
     with transaction.atomic(durable=True):
         known = BillingOrder.objects.filter(pk=order_id).first()
         if known is not None:

@@ -10,7 +10,7 @@ import pytest
 from django.db import models
 from django.db.models.query import QuerySet
 
-from erasure import draining
+from erasure import draining, stock
 from erasure.branches import Branch, Keys, is_tree, walked_field
 from erasure.closure import Closure
 from erasure.draining import Drain, Moved
@@ -102,7 +102,7 @@ def build() -> Closure:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Whether the database's cascades take the leaves."""
     if request.param == "no cascades":
-        monkeypatch.setattr(draining, "_counts_cascades", lambda closure: False)
+        monkeypatch.setattr(stock, "is_counted", lambda closure: False)
     if request.param == "wide":
         monkeypatch.setattr(Drain, "_cascades", lambda self, branch: False)
     return str(request.param)
