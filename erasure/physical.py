@@ -7,6 +7,7 @@ when.
 """
 
 import logging
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from time import monotonic, sleep
@@ -78,7 +79,8 @@ def vacuum(labels: Collection[str], *, rewrite: bool = False) -> Physical:
 
     Dead rows become free space, whose bytes stay until something else is written there; the
     planner's samples of the columns are drawn anew. With ``rewrite`` each table and its indexes
-    are written again without them, under a lock that stops every reader and writer meanwhile.
+    are written again without them, under a lock that stops every reader and writer meanwhile; who
+    may still want to see dead rows is waited for, ``PATIENCE`` seconds in all.
     Does nothing on another database.
     """
     connection = connections[DEFAULT_DB_ALIAS]
@@ -86,11 +88,14 @@ def vacuum(labels: Collection[str], *, rewrite: bool = False) -> Physical:
         return Physical()
     _forbid_transaction(connection)
     tables = sorted(_find_tables(labels))
-    options = "FULL, ANALYZE" if rewrite else "ANALYZE"
     with connection.cursor() as cursor:
         older = _find_older_snapshot(cursor)
-        for table in tables:
-            cursor.execute(f"VACUUM ({options}) {quote(table)}")
+        if rewrite:
+            until = monotonic() + PATIENCE
+            older = sum([_rewrite(connection, cursor, table, until) for table in tables]) > 0
+        else:
+            for table in tables:
+                cursor.execute(f"VACUUM (ANALYZE) {quote(table)}")
         sampled = [table for table in tables if not _forget_samples(connection, cursor, table)]
     left = ["write-ahead log, replicas and backups, until they are recycled"]
     if not rewrite:
@@ -140,11 +145,37 @@ def _find_insecure_sqlite(connection: Any) -> list[str]:
     return ["secure_delete is not ON: freed pages keep their old contents"]
 
 
+def _rewrite(connection: Any, cursor: Any, table: str, until: float) -> int:
+    """Write a table and its indexes again; return how many dead rows were copied because somebody
+    may still want to see them. Somebody is waited for until then, by the monotonic clock.
+
+    Who they are cannot always be seen: a connection that is being opened counts for every database
+    and stands in no view yet. So the rewrite itself is asked what it left.
+    """
+    kept: list[int] = []
+
+    def hear(notice: Any) -> None:
+        # The words depend on the server's language; the function that says them does not.
+        if notice.source_function == "copy_table_data":
+            kept.extend(int(it) for it in re.findall(r"[0-9]+", notice.message_detail)[:1])
+
+    connection.connection.add_notice_handler(hear)
+    try:
+        while True:
+            kept.clear()
+            cursor.execute(f"VACUUM (FULL, ANALYZE, VERBOSE) {quote(table)}")
+            if not sum(kept) or monotonic() > until:
+                return sum(kept)
+            sleep(0.2)
+    finally:
+        connection.connection.remove_notice_handler(hear)
+
+
 def _find_older_snapshot(cursor: Any) -> bool:
     """Whether somebody's snapshot is older than this moment, so that VACUUM may spare rows."""
     cursor.execute(
         "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
-        "AND datname = current_database() AND backend_xmin IS NOT NULL "
+        "AND (datname = current_database() OR datname IS NULL) AND backend_xmin IS NOT NULL "
         "AND age(backend_xmin) > 0) "
         "OR EXISTS (SELECT 1 FROM pg_replication_slots WHERE xmin IS NOT NULL) "
         "OR EXISTS (SELECT 1 FROM pg_prepared_xacts)"

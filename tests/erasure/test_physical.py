@@ -171,6 +171,35 @@ def test_a_rewrite_leaves_no_byte_in_tables_and_indexes() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("leaves", [True, False], ids=["who leaves in time", "who stays"])
+def test_a_rewrite_waits_for_who_may_still_see_the_rows(
+    leaves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_sqlite():
+        return
+    monkeypatch.setattr(physical, "PATIENCE", 60 if leaves else 0)
+    with charlie_untouched():
+        plant()
+        other = connection.copy("other")
+        try:
+            with other.cursor() as cursor:
+                cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+                # A snapshot, and no lock on what is to be written again.
+                cursor.execute("SELECT 1")
+            remove()
+            # The first look is not what finds out: a connection being opened is in no view.
+            monkeypatch.setattr(physical, "_find_older_snapshot", lambda cursor: False)
+            if leaves:
+                monkeypatch.setattr(physical, "sleep", lambda seconds: other.close())
+            done = physical.vacuum(["accounts.User", "accounts.Session"], rewrite=True)
+        finally:
+            other.close()
+        behind = {hit.where for hit in search([MARK], raw=True)}
+        assert ("file behind accounts_user" in behind) is not leaves
+        assert any("may still want to see" in it for it in done.left) is not leaves
+
+
+@pytest.mark.django_db(transaction=True)
 def test_inside_a_transaction_nothing_can_be_cleaned() -> None:
     with transaction.atomic(), pytest.raises(TransactionManagementError):
         physical.clean(["accounts.User"])

@@ -19,7 +19,7 @@ INSTANTS = sizes(20, 500)
 RACES = sizes(50, 2_500)
 POISONED = sizes(50, 1_000)
 # Races of each of 28 pairs on each database; the control is of one database.
-OWNERLESS = sizes(50, 10_000)
+OWNERLESS = sizes(200, 10_000)
 REOPENED = sizes(20, 2_500)
 OWNERLESS_CONTROL = sizes(4, 100)
 SIGNED = sizes(200, 10_000)
