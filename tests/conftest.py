@@ -20,6 +20,7 @@ from django.conf import settings
 from pytest_django.plugin import blocking_manager_key
 
 from tests.databases import VENDORS, Switch, let_tests_flush, start_postgres
+from tests.live.servers import forget_worlds
 
 switch_key = pytest.StashKey[Switch]()
 
@@ -65,6 +66,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    forget_worlds()
     with session.config.stash[blocking_manager_key].unblock():
         session.config.stash[switch_key].close()
 

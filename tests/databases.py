@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection, connections, transaction
@@ -35,6 +36,11 @@ def start_postgres() -> str:
     folder.chmod(0o755)
     server = get_server(folder / "data", cleanup_mode="delete")
     os.environ["TEST_DATABASE_URL"] = uri = str(server.get_uri())
+    # It goes with the tests, and no test pulls the plug: processes die here, never the machine.
+    with psycopg.connect(uri, autocommit=True) as connected:
+        for name in ("fsync", "full_page_writes", "synchronous_commit"):
+            connected.execute(f"ALTER SYSTEM SET {name} = off".encode())
+        connected.execute("SELECT pg_reload_conf()")
     return uri
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import sqlite3
@@ -10,9 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
@@ -48,16 +50,31 @@ class Live:
             return connection.execute(sql.encode()).fetchall()
 
 
+@dataclass
+class Made:
+    """A demo world that is not served, for copies: its database, what lies beside it, and what the
+    demo printed."""
+
+    database_url: str
+    folder: Path
+    world: dict[str, Any]
+
+
+_made: dict[str, Made] = {}
+_until_the_end = ExitStack()
+
+
 @contextmanager
-def empty_database(vendor: str, folder: Path) -> Iterator[str]:
-    """Yield the URL of a database that nobody else uses."""
+def empty_database(vendor: str, folder: Path, *, like: str = "") -> Iterator[str]:
+    """Yield the URL of a database that nobody else uses, on PostgreSQL a copy of another's."""
     if vendor == "sqlite":
         yield f"sqlite:///{folder / 'live.sqlite3'}"
         return
     server = start_postgres()
     name = f"live_{os.getpid()}_{time.monotonic_ns()}"
     with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}"'.encode())
+        template = like.partition("?")[0].rpartition("/")[2] or "template1"
+        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
         base, _, query = server.partition("?")
         try:
             yield f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
@@ -65,16 +82,37 @@ def empty_database(vendor: str, folder: Path) -> Iterator[str]:
             admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
 
 
+def make_world(vendor: str) -> Made:
+    """Return a demo world, which the first one who asks in this process makes."""
+    if vendor not in _made:
+        folder = Path(_until_the_end.enter_context(TemporaryDirectory(prefix="sexton-world-")))
+        url = _until_the_end.enter_context(empty_database(vendor, folder))
+        env = {**os.environ, "DATABASE_URL": url, "VAR_DIR": str(folder)}
+        told = run_manage(env, "demo", "--no-serve", "--json")
+        _made[vendor] = Made(url, folder, json.loads(told))
+    return _made[vendor]
+
+
+def forget_worlds() -> None:
+    """Remove what ``make_world`` made."""
+    _made.clear()
+    _until_the_end.close()
+
+
 @contextmanager
 def serve(vendor: str, folder: Path, **settings: str) -> Iterator[Live]:
-    """Create the demo world in an empty database and serve it with two worker processes.
+    """Serve the demo's world from a database of its own with two worker processes.
 
     ``settings`` are environment variables of the service.
     """
-    with empty_database(vendor, folder) as url:
+    made = make_world(vendor)
+    shutil.copytree(made.folder, folder, dirs_exist_ok=True)
+    with empty_database(vendor, folder, like=made.database_url) as url:
         env = {**os.environ, "DATABASE_URL": url, "VAR_DIR": str(folder), **settings}
         port = free_port()
-        made = run_manage(env, "demo", "--no-serve", "--json", "--port", str(port))
+        if settings.keys() - UNTHROTTLED.keys():
+            # Such as a ledger elsewhere, which is to know this world.
+            run_manage(env, "demo", "--no-serve", "--json")
         command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-log"]
         command += ["--workers", "2", "--blocking-threads", "8", "--port", str(port)]
         # It forgets to stop a worker that is still starting.
@@ -84,7 +122,8 @@ def serve(vendor: str, folder: Path, **settings: str) -> Iterator[Live]:
             [*command, "config.wsgi:application"], cwd=ROOT, env=env, stdout=log, stderr=log
         )
         try:
-            live = Live(f"http://127.0.0.1:{port}", json.loads(made), url, env)
+            base = f"http://127.0.0.1:{port}"
+            live = Live(base, {**made.world, "base_url": base}, url, env)
             wait_for(live.base, server)
             yield live
         finally:

@@ -14,7 +14,7 @@ RECEIPTS = sizes(50, 1_000)
 BYSTANDERS = sizes(1_000, 10_000)
 # Death before and after every second commit: what is after one is before the next. Or at each.
 EVERY_COMMIT = sizes(2, 1)
-INSTANTS = sizes(20, 500)
+INSTANTS = sizes(10, 500)
 # In sets and in pieces, on two databases: each race is run four times as often, 200 and 10,000.
 RACES = sizes(50, 2_500)
 POISONED = sizes(50, 1_000)
