@@ -31,6 +31,7 @@ UNTHROTTLED = {
     "THROTTLE_FAILED_AUTHENTICATION": "1000000/min",
 }
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
+DEMO = ("demo", "--no-serve", "--json")
 
 
 @dataclass
@@ -88,7 +89,7 @@ def make_world(vendor: str) -> Made:
         folder = Path(_until_the_end.enter_context(TemporaryDirectory(prefix="sexton-world-")))
         url = _until_the_end.enter_context(empty_database(vendor, folder))
         env = {**os.environ, "DATABASE_URL": url, "VAR_DIR": str(folder)}
-        told = run_manage(env, "demo", "--no-serve", "--json")
+        told = run_manage(env, *DEMO)
         _made[vendor] = Made(url, folder, json.loads(told))
     return _made[vendor]
 
@@ -105,14 +106,14 @@ def serve(vendor: str, folder: Path, **settings: str) -> Iterator[Live]:
 
     ``settings`` are environment variables of the service.
     """
-    made = make_world(vendor)
-    shutil.copytree(made.folder, folder, dirs_exist_ok=True)
-    with empty_database(vendor, folder, like=made.database_url) as url:
+    # A ledger elsewhere is to know the world from its first line on.
+    made = None if "ERASURE_LEDGER" in settings else make_world(vendor)
+    if made:
+        shutil.copytree(made.folder, folder, dirs_exist_ok=True)
+    with empty_database(vendor, folder, like=made.database_url if made else "") as url:
         env = {**os.environ, "DATABASE_URL": url, "VAR_DIR": str(folder), **settings}
         port = free_port()
-        if settings.keys() - UNTHROTTLED.keys():
-            # Such as a ledger elsewhere, which is to know this world.
-            run_manage(env, "demo", "--no-serve", "--json")
+        world = made.world if made else json.loads(run_manage(env, *DEMO))
         command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-log"]
         command += ["--workers", "2", "--blocking-threads", "8", "--port", str(port)]
         # It forgets to stop a worker that is still starting.
@@ -123,7 +124,7 @@ def serve(vendor: str, folder: Path, **settings: str) -> Iterator[Live]:
         )
         try:
             base = f"http://127.0.0.1:{port}"
-            live = Live(base, {**made.world, "base_url": base}, url, env)
+            live = Live(base, {**world, "base_url": base}, url, env)
             wait_for(live.base, server)
             yield live
         finally:

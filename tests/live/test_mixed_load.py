@@ -7,7 +7,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 
 from tests.billing.fakestripe import KEY, serve_stripe
 from tests.databases import VENDORS
-from tests.live.mixed import DEEDS, MixedClient, Report
+from tests.live.mixed import DEEDS, MixedClient, Refused, Report
 from tests.live.servers import MANAGE, PATIENCE, ROOT, UNTHROTTLED, Live, run_manage, serve
 from tests.webhooks.receiver import listening
 
@@ -70,6 +70,17 @@ def test_mixed_load_breaks_nothing(vendor: str, seconds: int, large: int, tmp_pa
         assert_all_kinds_came(report)
         assert {stripe.objects[one]["status"] for one in paid} == {"canceled"}
         assert "organization.deleted" in receiver.types
+
+
+def test_where_a_transaction_takes_the_write_lock_late_the_load_breaks(tmp_path: Path) -> None:
+    """The control: what the load is to find is found."""
+    settings = {**UNTHROTTLED, "DJANGO_SETTINGS_MODULE": "tests.live.deferred"}
+    with listening() as receiver, serve("sqlite", tmp_path, **settings) as live:
+        world = populate(live, 5, [])
+        # A client may not even settle in.
+        with suppress(Refused):
+            load(live, world, 5, receiver.url)
+    assert "database is locked" in (tmp_path / "server.log").read_text()
 
 
 def populate(live: Live, seconds: int, paid: list[str]) -> dict[str, Any]:
