@@ -109,11 +109,15 @@ def _count(
 
     for cte, subjects in ctes:
         fill(cte.params, subjects)
+    gone = {group[0].step.label: group for group in groups if group[0].step.outcome == "removed"}
     for group in groups:
         # One after the other: UNION gives a row once, whichever subject it belongs to.
         queries = " UNION ".join(part.query.text for part in group)
+        # What stays for one kind of subject may go with another one's.
+        others = _of_other_kinds(group, gone)
+        queries += "".join(f" EXCEPT SELECT pk FROM ({it.query.text}) AS gone" for it in others)
         columns.append(f"(SELECT COUNT(*) FROM ({queries}) AS counted)")
-        for part in group:
+        for part in (*group, *others):
             fill(part.query.params, part.subjects)
     columns += [f"EXISTS (SELECT 1 FROM {connection.ops.quote_name(table)})" for table in tables]
     named = ", ".join(cte.text for cte, _ in ctes)
@@ -121,6 +125,18 @@ def _count(
     with connection.cursor() as cursor:
         cursor.execute(f"{start}SELECT {', '.join(columns)}", params)
         return list(cursor.fetchone())
+
+
+def _of_other_kinds(
+    group: Sequence[_Part], gone: Mapping[str, Sequence[_Part]]
+) -> Sequence[_Part]:
+    """Return what removes rows of the model whose rows a group leaves, for subjects of kinds that
+    the group's own queries know nothing of."""
+    step = group[0].step
+    if step.outcome == "removed":
+        return ()
+    known = {part.subjects for part in group}
+    return [part for part in gone.get(step.label, ()) if {part.subjects} != known]
 
 
 def _sort(

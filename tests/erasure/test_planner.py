@@ -22,6 +22,7 @@ from erasure.planner import Plan, has_drifted, make_plan
 from tests.bystanders import charlie_untouched, create_charlie, read_rows
 from tests.commands.shell import run
 from tests.factories import (
+    ApplicationFactory,
     InvitationFactory,
     ManagedUserFactory,
     MembershipFactory,
@@ -122,6 +123,21 @@ def test_companions_are_counted_with_their_organization_and_shared_rows_once() -
     assert plan.removed["organizations.ManagedUser"] == 2
     assert plan.removed["accounts.User"] == len(companions) == 2
     assert [one.effect for one in plan.affected] == ["is erased with it"] * 2
+
+
+@pytest.mark.parametrize("cap", [None, 100])
+def test_what_a_companion_leaves_and_the_organization_takes_is_counted_as_taken(
+    cap: int | None,
+) -> None:
+    acme = OrganizationFactory()
+    erin = ManagedUserFactory(organization=acme).user
+    ApplicationFactory(organization=acme, created_by=erin)
+    ApplicationFactory(created_by=erin)
+    with charlie_untouched():
+        plan = make_plan(Reference("organization", acme.pk), cap=cap)
+        assert plan.removed["oauth.Application"] == 1
+        # The other one belongs to somebody else and forgets who made it.
+        assert plan.detached["oauth.Application"] == 1
 
 
 def test_all_rows_are_counted_by_one_statement() -> None:
