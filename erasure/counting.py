@@ -127,9 +127,7 @@ def _count(
         return list(cursor.fetchone())
 
 
-def _of_other_kinds(
-    group: Sequence[_Part], gone: Mapping[str, Sequence[_Part]]
-) -> Sequence[_Part]:
+def _of_other_kinds(group: Sequence[_Part], gone: Mapping[str, Sequence[_Part]]) -> Sequence[_Part]:
     """Return what removes rows of the model whose rows a group leaves, for subjects of kinds that
     the group's own queries know nothing of."""
     step = group[0].step

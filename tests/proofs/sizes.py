@@ -30,5 +30,6 @@ TAMPERED = pytest.mark.parametrize(
 )
 # Operations through every path of the service, on each database.
 RECONCILED = sizes(150, 10_000)
+RUN_ORGANIZATIONS = sizes(300, 10_000)
 # Of each thing that an organization can have many of, torn down as small and as large.
 WHOLE = sizes(3, 300)

@@ -3,8 +3,8 @@ from the events alone is the state of the tables; what is rolled back leaves nei
 
 import random
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -232,8 +232,9 @@ def test_rows_and_events_tell_the_same(size: int) -> None:
     assert verify().fault is None
 
 
-def fail_in_the_middle(world: World, act: Operation) -> None:
-    """Do something whose transaction fails right after its event was written."""
+@contextmanager
+def failing_writes() -> Iterator[None]:
+    """Let every transaction fail right after its event was written."""
 
     def fail(*rows: Any) -> None:
         insert(*rows)
@@ -244,13 +245,19 @@ def fail_in_the_middle(world: World, act: Operation) -> None:
         insert_columns(*args, **kwargs)
         raise DatabaseError("the tests say so")
 
-    client, world.client = world.client, Client(raise_request_exception=False)
-    world.client.force_login(world.staff)
-    before = world.rows()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "insert", fail)
         patch.setattr(writing, "insert_columns", fail_many)
         with suppress(DatabaseError, AssertionError):
-            act(world)
+            yield
+
+
+def fail_in_the_middle(world: Any, act: Callable[[Any], None]) -> None:
+    """Do something that is to leave nothing behind."""
+    client, world.client = world.client, Client(raise_request_exception=False)
+    world.client.force_login(world.staff)
+    before = world.rows()
+    with failing_writes():
+        act(world)
     world.client = client
     assert world.rows() == before
