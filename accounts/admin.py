@@ -15,6 +15,7 @@ from accounts.services import set_active
 from accounts.steps import ERASE, RESTORE, label_user
 from audit.events import Reference, record
 from audit.models import AuditEvent
+from erasure.desk.forms import ReasonedActionForm
 from erasure.desk.pages import Order, ReadOnlyAdmin, StaffAdmin
 from erasure.desk.shown import show_id, show_time, tell_facts, tell_next, tell_requester
 from erasure.desk.staff import actor_of, by_flag, by_time, date_column
@@ -57,6 +58,7 @@ class UserAdmin(StaffAdmin, AnyUserAdmin):
     add_form = NewUserForm
     inlines = (GroupInline,)
     actions = ("activate", "deactivate")
+    action_form = ReasonedActionForm
     list_display = (
         "username",
         "email",
@@ -175,7 +177,8 @@ class UserAdmin(StaffAdmin, AnyUserAdmin):
 
         users = list(queryset)
         mine = [user for user in users if self.has_change_permission(request, user)]
-        self.report_each(request, [(user.pk, self.describe(user)) for user in mine], act)
+        here = [(user.pk, self.describe(user)) for user in mine]
+        self.report_each(request, here, act, {"reason": request.POST.get("reason", "").strip()})
         for user in users:
             if user not in mine:
                 text = (

@@ -5,7 +5,7 @@ from typing import Any
 from accounts.models import User
 from audit.events import Reference
 from erasure.deleting import restore
-from erasure.desk.forms import CaseForm, FinalForm
+from erasure.desk.forms import FinalForm, UndoForm
 from erasure.desk.pages import Order
 from erasure.desk.shown import label_subject, show_time, tell_requester
 from erasure.desk.steps import Concern, Step, concern_of, tell_erased
@@ -62,7 +62,7 @@ RESTORE = Step(
     intro="The accounts come back as they were, with everything that belongs to them. API keys and "
     "sign-ins that ended with the deletion stay ended.",
     button="Restore",
-    form=CaseForm,
+    form=UndoForm,
     foresee=_foresee_restore,
     act=_restore,
 )

@@ -20,7 +20,9 @@ class Actor:
     ``kind`` is ``system`` or a kind of principal: ``user``, ``organization``, or what a project
     calls its own users. ``id`` is that principal's id and None for the system. ``person_id`` is the
     human behind it where one is known: a user itself, the creator of an organization's key.
-    ``credential_id`` names the API key, if one was used.
+    ``credential_id`` names the API key, if one was used. ``reason`` is why, in words that staff
+    typed: a personal value, kept beside each event of what they do. An erasure takes none, since
+    nothing that was said of somebody may outlive them.
     """
 
     kind: str
@@ -30,6 +32,7 @@ class Actor:
     person_id: UUID | None = None
     credential_id: UUID | None = None
     origin: Origin = field(default_factory=Origin)
+    reason: str = ""
 
     @classmethod
     def system(cls, channel: str, request_id: str = "") -> Self:

@@ -45,7 +45,7 @@ def record(
     person's erasure. Listeners hear of it in the same transaction; not of one without a subject.
     """
     kind, subject_id = (subject.kind, subject.id) if subject else ("", None)
-    personal = dict(details or {})
+    personal = {"reason": actor.reason, **(details or {})}
     if keep_details and actor.person_id:
         personal |= {"address": actor.origin.address, "user_agent": actor.origin.user_agent}
     person_id = actor.person_id or actor.user_id

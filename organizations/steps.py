@@ -2,7 +2,7 @@
 
 from audit.events import Reference
 from erasure.deleting import restore
-from erasure.desk.forms import CaseForm, FinalForm
+from erasure.desk.forms import FinalForm, UndoForm
 from erasure.desk.pages import Order
 from erasure.desk.shown import label_subject, show_time, tell_requester
 from erasure.desk.steps import Concern, Step, concern_of, tell_erased
@@ -56,7 +56,7 @@ RESTORE = Step(
     intro="The organizations come back as they were, with their members and with the managed users "
     "that went along. API keys that ended with the deletion stay ended.",
     button="Restore",
-    form=CaseForm,
+    form=UndoForm,
     foresee=_foresee_restore,
     act=_restore,
 )

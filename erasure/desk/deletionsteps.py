@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from erasure import holds
 from erasure.deleting import restore
-from erasure.desk.forms import CaseForm, FinalForm, PlainForm, ReasonForm
+from erasure.desk.forms import FinalForm, PlainForm, ReasonForm, UndoForm
 from erasure.desk.pages import Order
 from erasure.desk.shown import show_day, show_id, show_time, tell_next, tell_requester
 from erasure.desk.steps import Concern, Step, concern_of, tell_erased
@@ -140,7 +140,7 @@ RESTORE = Step(
     intro="What this deletion took comes back as it was. API keys and sign-ins that ended with it "
     "stay ended.",
     button="Restore",
-    form=CaseForm,
+    form=UndoForm,
     foresee=_foresee_restore,
     act=_restore,
 )

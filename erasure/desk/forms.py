@@ -4,6 +4,7 @@ from datetime import date
 from typing import Any
 
 from django import forms
+from django.contrib.admin.helpers import ActionForm
 from django.contrib.admin.widgets import AdminDateWidget, AdminTextareaWidget
 from django.core.validators import RegexValidator
 from django.utils import timezone
@@ -34,6 +35,27 @@ class CaseForm(forms.Form):
         help_text="Ticket or case number; no personal data",
         widget=text_input(),
     )
+
+
+def reason_field() -> forms.CharField:
+    return forms.CharField(
+        required=False,
+        max_length=500,
+        help_text="Why, in your own words; erased with the person whom it is about",
+        widget=text_input(),
+    )
+
+
+class UndoForm(CaseForm):
+    """For what can be taken back: beside the case, a reason in words of one's own."""
+
+    reason = reason_field()
+
+
+class ReasonedActionForm(ActionForm):
+    """The list's own choice of actions, with a reason for them."""
+
+    reason = reason_field()
 
 
 class FinalForm(CaseForm):

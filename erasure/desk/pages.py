@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -81,11 +81,12 @@ class StaffAdmin(AnyAdmin):
         plans: Mapping[UUID, Seen] | None = None,
     ) -> None:
         """Act on each row on its own, and report on each by a message of its own."""
+        actor = replace(actor_of(request), reason=(data or {}).get("reason", ""))
         for pk, name in rows:
             level = messages.ERROR
             seen = (plans or {}).get(pk, Seen("", None))
             try:
-                text = act(Order(actor_of(request), pk, timezone.now(), *seen, data or {}))
+                text = act(Order(actor, pk, timezone.now(), *seen, data or {}))
                 level = messages.SUCCESS
             except Exception as error:
                 if has_words(type(error)):

@@ -1,8 +1,10 @@
 """Deletion requests and the audit log: everybody who may looks, and nobody does more."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -12,12 +14,13 @@ from accounts.services import erase_own_account
 from audit.actors import Actor, Origin
 from audit.events import Reference, record
 from audit.forgetting import redact_person
-from audit.models import AuditEvent
+from audit.models import AuditEvent, EventDetail
 from contracts import ids
 from erasure.desk.shown import tell_facts
 from erasure.models import DeletionRequest
 from tests.admin.desk import delete_softly, sign_in, sign_in_superuser, text_of
-from tests.factories import UserFactory
+from tests.admin.test_organization_members import form_of
+from tests.factories import MembershipFactory, OrganizationFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -98,6 +101,56 @@ def test_events_are_found_by_every_id_on_them(client: Client) -> None:
         assert found(client, EVENTS, q=term) == [pk]
     assert found(client, EVENTS, action="user.erased") == [pk]
     assert found(client, EVENTS, channel="admin") == [pk]
+
+
+@pytest.mark.parametrize("whose", ["person", "organization"])
+def test_a_story_is_all_that_touches_somebody_from_the_beginning(
+    client: Client, whose: str
+) -> None:
+    sign_in(client, "audit.view_auditevent")
+    alice, acme = UserFactory(), OrganizationFactory()
+    chosen = alice.pk if whose == "person" else acme.pk
+    noon = timezone.now()
+    other = Reference("user", UserFactory().pk)
+    actors = [
+        Actor.system("cron"),
+        Actor("user", alice.pk, "admin", person_id=alice.pk),
+        Actor("organization", acme.pk, "keys", person_id=alice.pk),
+    ]
+    about = [Reference("user", alice.pk), other, other]
+    told = [
+        record("it", actor=actor, subject=subject, now=noon - timedelta(hours=number))
+        for number, (actor, subject) in enumerate(zip(actors, about, strict=True))
+    ]
+    within = record(
+        "it", actor=Actor.system("cron"), subject=other, now=noon, organization_id=acme.pk
+    )
+    record("it", actor=Actor.system("cron"), subject=other, now=noon)
+    expected = [*reversed(told)] if whose == "person" else [told[2], within]
+    assert found(client, EVENTS, story=str(chosen)) == expected
+    if whose == "person":
+        spelled = ids.encode(ids.USER, alice.pk)
+        assert found(client, EVENTS, story=spelled) == expected
+        page = text_of(client.get(EVENTS))
+        assert f"?story={alice.pk}" in page
+    assert len(found(client, EVENTS, story="nobody")) == 5
+
+
+def test_what_staff_change_in_the_admin_is_in_the_log_by_field_and_not_by_value(
+    client: Client,
+) -> None:
+    staff = sign_in_superuser(client)
+    acme = OrganizationFactory(name="Acme", slug="acme")
+    MembershipFactory(organization=acme, role="owner")
+    data = {**form_of(acme), "name": "Alice's own"}
+    assert client.post(f"/admin/organizations/organization/{acme.pk}/change/", data)
+    event = AuditEvent.objects.get(action="admin.changed")
+    assert (event.subject_kind, event.subject_id) == ("organization", acme.pk)
+    assert (event.actor_id, event.channel) == (staff.pk, "admin")
+    assert event.facts == {"model": "organizations.Organization", "fields": ["Name"]}
+    assert not EventDetail.objects.filter(event_id=event.pk, field="message").exists()
+    entry = LogEntry.objects.get(object_id=str(acme.pk))
+    assert entry.user_id == staff.pk
 
 
 @pytest.mark.parametrize("url", [REQUESTS, EVENTS])

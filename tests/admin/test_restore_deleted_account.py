@@ -2,7 +2,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import User
-from audit.models import AuditEvent
+from audit.models import AuditEvent, EventDetail
 from contracts import ids
 from erasure.models import DeletionRequest
 from tests.admin.desk import days_ago, delete_softly, said, sign_in, text_of
@@ -38,6 +38,16 @@ def test_confirming_brings_the_account_back(client: Client) -> None:
     event = AuditEvent.objects.get(subject_id=alice.pk, action="user.restored")
     assert (event.actor_id, event.channel) == (staff.pk, "admin")
     assert event.facts["reference"] == "T/4"
+
+
+def test_the_reason_that_staff_typed_is_kept_beside_the_event(client: Client) -> None:
+    staff = sign_in(client, VIEW, RESTORE)
+    alice = delete_softly()
+    client.post(URL, {"id": str(alice.pk), "reason": "She changed her mind."})
+    event = AuditEvent.objects.get(action="user.restored")
+    [detail] = EventDetail.objects.filter(event_id=event.pk)
+    assert (detail.field, detail.value) == ("reason", "She changed her mind.")
+    assert (detail.person_id, detail.subject_id) == (staff.pk, alice.pk)
 
 
 def test_the_case_reference_is_optional_but_checked(client: Client) -> None:

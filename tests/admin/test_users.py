@@ -4,10 +4,14 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.test import Client
+from django.utils import timezone
 
 from accounts.models import Session, User, UserGroup
-from audit.models import AuditEvent
+from audit.actors import Actor
+from audit.events import Reference
+from audit.models import AuditEvent, EventDetail
 from contracts import ids
+from erasure.executor import erase_now
 from tests.admin.desk import delete_softly, said, sign_in, sign_in_superuser, text_of
 from tests.bystanders import charlie_untouched
 from tests.factories import MembershipFactory, SessionFactory, UserFactory
@@ -18,8 +22,9 @@ URL = "/admin/accounts/user/"
 VIEW, CHANGE, ADD = "accounts.view_user", "accounts.change_user", "accounts.add_user"
 
 
-def run(client: Client, action: str, *users: User) -> Any:
-    data = {"action": action, "index": "0", "_selected_action": [str(user.pk) for user in users]}
+def run(client: Client, action: str, *users: User, **more: str) -> Any:
+    chosen = [str(user.pk) for user in users]
+    data = {"action": action, "index": "0", "_selected_action": chosen, **more}
     return client.post(URL, data, follow=True)
 
 
@@ -60,6 +65,33 @@ def test_deactivating_locks_out_and_signs_out(client: Client) -> None:
     event = AuditEvent.objects.get(subject_id=alice.pk)
     assert (event.action, event.actor_id, event.channel) == ("user.deactivated", staff.pk, "admin")
     run(client, "activate", alice)
+    alice.refresh_from_db()
+    assert alice.is_active
+
+
+@pytest.mark.parametrize("action", ["activate", "deactivate"])
+def test_the_reason_is_kept_beside_the_event_until_the_person_goes(
+    client: Client, action: str
+) -> None:
+    staff = sign_in(client, CHANGE)
+    with charlie_untouched():
+        alice = UserFactory(is_active=action == "deactivate")
+        run(client, action, alice, reason=" Alice rang us up. ")
+        event = AuditEvent.objects.get(subject_id=alice.pk)
+        [detail] = EventDetail.objects.filter(event_id=event.pk)
+        assert (detail.field, detail.value) == ("reason", "Alice rang us up.")
+        assert (detail.person_id, detail.subject_id) == (staff.pk, alice.pk)
+        assert "Alice" not in str(event.facts)
+        erase_now(
+            actor=Actor.system("test"), subject=Reference("user", alice.pk), now=timezone.now()
+        )
+    assert not EventDetail.objects.filter(event_id=event.pk).exists()
+
+
+def test_a_reason_that_is_too_long_changes_nothing(client: Client) -> None:
+    sign_in(client, CHANGE)
+    alice = UserFactory()
+    run(client, "deactivate", alice, reason="x" * 501)
     alice.refresh_from_db()
     assert alice.is_active
 

@@ -3,7 +3,7 @@
 import pytest
 
 from accounts.models import Session, User
-from audit.models import AuditEvent
+from audit.models import AuditEvent, EventDetail
 from contracts import ids
 from tests.bystanders import charlie_untouched
 from tests.commands.shell import run, run_json
@@ -30,7 +30,8 @@ def test_a_user_is_locked_out_and_let_in_again() -> None:
     with charlie_untouched():
         alice = UserFactory(username="alice")
         SessionFactory(user=alice)
-        code, told = run_json("deactivate_user", "alice", "--execute")
+        reason = ("--reason", "Her laptop was stolen")
+        code, told = run_json("deactivate_user", "alice", "--execute", *reason)
         shown = {"kind": "user", "id": ids.encode(ids.USER, alice.pk)}
         assert (code, told) == (
             0,
@@ -47,6 +48,9 @@ def test_a_user_is_locked_out_and_let_in_again() -> None:
         ("user.deactivated", "system", "deactivate_user"),
         ("user.activated", "system", "deactivate_user"),
     ]
+    [detail] = EventDetail.objects.filter(event_id__in=[it.pk for it in told_events])
+    assert (detail.event_id, detail.subject_id) == (told_events[0].pk, alice.pk)
+    assert (detail.field, detail.value) == ("reason", "Her laptop was stolen")
 
 
 @pytest.mark.parametrize("mode", ["--dry-run", "--execute"])

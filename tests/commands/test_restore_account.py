@@ -8,7 +8,7 @@ from django.utils import timezone
 from accounts.models import User
 from audit.actors import Actor
 from audit.events import Reference
-from audit.models import AuditEvent
+from audit.models import AuditEvent, EventDetail
 from contracts import ids
 from erasure.deleting import schedule_deletion
 from erasure.models import DeletionRequest
@@ -58,12 +58,15 @@ def test_a_user_comes_back(form: str) -> None:
             "username": "alice",
             "address": "ALICE@example.com",
         }
-        code, out = run("restore_account", names[form], "--execute", "--reference", "Case 4711")
+        typed = ("--reference", "Case 4711", "--reason", "She rang us up")
+        code, out = run("restore_account", names[form], "--execute", *typed)
     assert (code, out) == (0, "Restored: user alice.\n")
     assert not is_deleted(alice)
     event = AuditEvent.objects.get(action="user.restored")
     assert (event.actor_kind, event.channel) == ("system", "restore_account")
     assert event.facts["reference"] == "Case 4711"
+    [detail] = EventDetail.objects.filter(event_id=event.pk)
+    assert (detail.field, detail.value) == ("reason", "She rang us up")
 
 
 @pytest.mark.parametrize("form", ["id", "slug"])

@@ -1,6 +1,7 @@
 """``manage.py deactivate_user``: lock somebody out, or let them in again, from the shell."""
 
 from argparse import ArgumentParser
+from dataclasses import replace
 from typing import Any
 
 from django.utils import timezone
@@ -13,6 +14,7 @@ from erasure.management.shell import (
     ErasureCommand,
     describe_refusal,
     find_subject,
+    parse_text,
 )
 from erasure.references import spell
 from organizations.exceptions import SoleOwner
@@ -32,6 +34,11 @@ class Command(ErasureCommand):
             "subject", metavar="USER", help="a usr_… id, a username or an e-mail address"
         )
         parser.add_argument("--activate", action="store_true", help="let the user in again")
+        parser.add_argument(
+            "--reason",
+            type=parse_text,
+            help="why, in your own words; erased with the person whom it is about",
+        )
         self.add_mode(parser)
 
     def handle(
@@ -39,6 +46,7 @@ class Command(ErasureCommand):
         *args: Any,
         subject: str,
         activate: bool,
+        reason: str | None,
         execute: bool,
         json: bool,
         **options: Any,
@@ -47,7 +55,7 @@ class Command(ErasureCommand):
         is_same = user.is_active == activate and not user.is_deleted
         refusal = _foresee(found, user, activate)
         if execute and not is_same:
-            refusal = self._act(found, activate)
+            refusal = self._act(found, activate, reason or "")
         told = {
             "executed": execute and not is_same and refusal is None,
             "subject": {"kind": "user", "id": spell(found)},
@@ -60,9 +68,10 @@ class Command(ErasureCommand):
             self._say(told, user.username, activate, is_same)
         self.end(REFUSED if refusal else 0)
 
-    def _act(self, subject: Reference, activate: bool) -> dict[str, str] | None:
+    def _act(self, subject: Reference, activate: bool, reason: str) -> dict[str, str] | None:
+        actor = replace(self.actor, reason=reason)
         try:
-            set_active(actor=self.actor, user_id=subject.id, is_active=activate, now=timezone.now())
+            set_active(actor=actor, user_id=subject.id, is_active=activate, now=timezone.now())
         except DeletionError as error:
             return describe_refusal(error)
         return None

@@ -1,6 +1,7 @@
 """``manage.py restore_account``: undo a soft delete within its grace period."""
 
 from argparse import ArgumentParser
+from dataclasses import replace
 from typing import Any
 
 from django.utils import timezone
@@ -46,6 +47,11 @@ class Command(ErasureCommand):
             type=parse_text,
             help="the case that this belongs to; nobody's name",
         )
+        parser.add_argument(
+            "--reason",
+            type=parse_text,
+            help="why, in your own words; erased with the person whom it is about",
+        )
         self.add_mode(parser)
 
     def handle(
@@ -54,6 +60,7 @@ class Command(ErasureCommand):
         subject: str,
         kind: str | None,
         reference: str | None,
+        reason: str | None,
         execute: bool,
         json: bool,
         **options: Any,
@@ -63,7 +70,7 @@ class Command(ErasureCommand):
         refusal = self._foresee(found, row, deletion)
         restored = False
         if execute:
-            refusal = self._restore(found, reference or "")
+            refusal = self._restore(found, reference or "", reason or "")
             restored = refusal is None
         told = {
             "executed": restored,
@@ -90,9 +97,10 @@ class Command(ErasureCommand):
         hindrance = get_kind(subject.kind).foresee_resume(row)
         return {"code": "NameTaken", "text": hindrance} if hindrance else None
 
-    def _restore(self, subject: Reference, reference: str) -> dict[str, str] | None:
+    def _restore(self, subject: Reference, reference: str, reason: str) -> dict[str, str] | None:
+        actor = replace(self.actor, reason=reason)
         try:
-            restore(actor=self.actor, subject=subject, now=timezone.now(), reference=reference)
+            restore(actor=actor, subject=subject, now=timezone.now(), reference=reference)
         except (RestoreError, DeletionError) as error:
             return describe_refusal(error)
         return None
