@@ -37,25 +37,32 @@ class CaseForm(forms.Form):
     )
 
 
-def reason_field() -> forms.CharField:
-    return forms.CharField(
-        required=False,
-        max_length=500,
-        help_text="Why, in your own words; erased with the person whom it is about",
-        widget=text_input(),
-    )
+WHY = "Why, in your own words; erased with the person whom it is about"
 
 
 class UndoForm(CaseForm):
     """For what can be taken back: beside the case, a reason in words of one's own."""
 
-    reason = reason_field()
+    reason = forms.CharField(required=False, max_length=500, help_text=WHY, widget=text_input())
 
 
 class ReasonedActionForm(ActionForm):
     """The list's own choice of actions, with a reason for them."""
 
-    reason = reason_field()
+    reason = forms.CharField(
+        label="",
+        required=False,
+        max_length=500,
+        widget=forms.TextInput(
+            attrs={
+                "placeholder": "Reason",
+                "aria-label": "Reason",
+                "title": WHY,
+                "size": 10,
+                "autocomplete": "off",
+            }
+        ),
+    )
 
 
 class FinalForm(CaseForm):
