@@ -31,11 +31,11 @@ from erasure.exceptions import (
     Paused,
     UnderLegalHold,
 )
-from erasure.holds import held_companions
+from erasure.holds import held_companions, is_held
 from erasure.models import DeletionRequest
 from erasure.requests import LeaseLost
 from erasure.sets import Candidate, Outcome, OverBudget, SetTooLarge, erase_set
-from erasure.subjects import get_kind, lock_subjects
+from erasure.subjects import get_kind, kind_names, lock_subjects
 from erasure.watching import note_ahead
 
 logger = logging.getLogger("sexton.erasure")
@@ -250,6 +250,8 @@ def _send_ahead(
     """
     kind = get_kind(request.subject_kind)
     subject = request.subject
+    given: dict[str, Any] = {"actor": actor, "clock": clock, "budget": budget}
+    begun = _finish_begun(request, outcome, searches=searches, **given)
     last: Reference | None = None
     worded: set[str] = set()
     while some := kind.next_companions(subject.id, after=last, limit=COMPANIONS):
@@ -260,7 +262,7 @@ def _send_ahead(
             # Sets sign receipts whose wording is written down before.
             receipts.keep_wordings(sorted(new))
             worded |= new
-        _send(some, request, outcome, actor=actor, clock=clock, budget=budget, searches=searches)
+        _send(some, request, outcome, searches=searches, **given)
         _raise_stop(outcome)
         with piece(request, clock=clock) as (_, locked):
             gone = len(some) - len(kind.among_companions(subject.id, some))
@@ -269,16 +271,52 @@ def _send_ahead(
         request.cursor = locked.cursor
         if budget.on_piece:
             budget.on_piece(request)
-    if last is not None:
-        if held_companions(subject):
+    if begun or last is not None:
+        rest = [Reference(it.kind, it.subject_id) for it in _begun(request)]
+        if held_companions(subject) or any(map(is_held, rest)):
             raise UnderLegalHold(subject.kind, subject.id)
-        if left := kind.count_companions(subject.id, cap=COMPANIONS):
+        if left := kind.count_companions(subject.id, cap=COMPANIONS) or len(rest):
             raise CompanionsLeft(left)
     # Asked of the requests and not remembered: a worker that died may have sent the last of them.
     if along := read_along(request.pk):
         with piece(request, clock=clock) as (_, locked):
             locked.along = along
             locked.save(update_fields=["along"])
+
+
+def _finish_begun(
+    request: DeletionRequest,
+    outcome: Outcome,
+    *,
+    actor: Actor,
+    clock: Clock,
+    budget: Budget,
+    searches: bool,
+) -> bool:
+    """Go on with those whose erasure somebody has begun who died since; return whether there were
+    any. What says that they go along may have been among the first of their rows."""
+    begun = _begun(request)
+    DeletionRequest.objects.filter(pk__in=[it.id for it in begun]).update(retry_at=None)
+    for candidate in begun:
+        work_off_one(candidate, outcome, actor=actor, clock=clock, budget=budget, searches=searches)
+        _raise_stop(outcome)
+    return bool(begun)
+
+
+def _begun(request: DeletionRequest) -> list[Candidate]:
+    """Return those whose erasure has begun, and who are no companions any more by what is left of
+    them. Whom a leaver takes along, an organization that they owned, comes after them."""
+    kind = get_kind(request.subject_kind)
+    kinds = [name for name in kind_names() if get_kind(name).rank <= kind.rank]
+    states = (DeletionRequest.State.RUNNING, DeletionRequest.State.FAILED)
+    rows = DeletionRequest.objects.filter(
+        cause_id=request.pk, subject_kind__in=kinds, state__in=states
+    )
+    columns = ("due_at", "pk", "subject_kind", "subject_id", "state")
+    found = [Candidate(*row) for row in rows.order_by("pk").values_list(*columns)]
+    subjects = [Reference(it.kind, it.subject_id) for it in found]
+    known = set(kind.among_companions(request.subject_id, subjects))
+    return [it for it, subject in zip(found, subjects, strict=True) if subject not in known]
 
 
 def _send(

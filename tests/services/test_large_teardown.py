@@ -1,5 +1,6 @@
 """Tearing down a large organization: access ends in the request, a worker does the rest."""
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -8,10 +9,11 @@ import pytest
 from django.db.models import Count
 from django.test import Client
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from accounts.models import User
 from apikeys.models import ApiKey
-from audit.models import AuditEvent
+from audit.models import AuditEvent, EventDetail
 from contracts import ids
 from erasure import alone, draining, executor, receipts, requests, sets, signing, subjects, tasks
 from erasure.along import read_along, tell_along
@@ -212,6 +214,60 @@ def test_many_managed_users_lose_their_access_in_the_request(acme: Organization)
     assert uses(key) == 401
     assert not Client().login(username="erin", password="correct horse")
     assert session.get("/admin/").wsgi_request.user.is_anonymous
+
+
+def write_about(user: User) -> None:
+    """Give somebody rows that go after what says that an organization manages them."""
+    EventDetail.objects.bulk_create(
+        EventDetail(event_id=uuid7(), person_id=user.pk, field="f", value="v") for _ in range(20)
+    )
+
+
+def test_whose_worker_died_amid_a_managed_user_goes_on_with_that_user_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However far it had come: what says that the user is managed goes with one of the pieces."""
+    is_unmanaged = set()
+    for pieces in count(1):
+        acme = MembershipFactory(role="owner").organization
+        erin = ManagedUserFactory(organization=acme).user
+        write_about(erin)
+        tear_down(acme)
+        asked = iter([False] * pieces)
+        monkeypatch.setattr(tasks, "is_stopping", lambda asked=asked: next(asked, True))
+        if drain(acme)["erased"]:
+            break
+        is_unmanaged.add(not ManagedUser.objects.filter(user=erin).exists())
+        monkeypatch.setattr(tasks, "is_stopping", is_stopping)
+        assert drain(acme)["failed"] == 0
+        hers, cause = request_of(erin), request_of(acme)
+        assert (hers.state, cause.state) == ("completed", "completed")
+        assert cause.along == tell_along([(about(erin), hers.pk)]), pieces
+    assert is_unmanaged == {False, True}
+
+
+def test_a_hold_on_a_managed_user_who_is_half_gone_keeps_the_organization(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    acme = MembershipFactory(role="owner").organization
+    erin = ManagedUserFactory(organization=acme).user
+    write_about(erin)
+    tear_down(acme)
+    for _ in range(20):
+        asked = iter([False, False])
+        monkeypatch.setattr(tasks, "is_stopping", lambda asked=asked: next(asked, True))
+        drain(acme)
+        if not ManagedUser.objects.filter(user=erin).exists():
+            break
+    assert request_of(erin).state == "running"
+    monkeypatch.setattr(tasks, "is_stopping", is_stopping)
+    now = timezone.now()
+    hold = place_hold(actor=SYSTEM, subject=about(erin), reason="x", review_at=None, now=now)
+    assert drain(acme)["erased"] == 0
+    assert is_there(acme)
+    release_hold(actor=SYSTEM, hold_id=hold, now=now)
+    assert drain(acme)["failed"] == 0
+    assert (request_of(erin).state, is_there(acme)) == ("completed", False)
 
 
 def test_many_managed_users_are_erased_each_on_its_own(acme: Organization, tmp_path: Path) -> None:
