@@ -10,7 +10,9 @@ from django.db.transaction import TransactionManagementError
 from erasure import physical
 from erasure.rawbytes import sqlite_files
 from erasure.residue import search
+from tests.admin.desk import days_ago, delete_softly
 from tests.bystanders import charlie_untouched
+from tests.commands.shell import run_json
 from tests.databases import Switch
 from tests.factories import SessionFactory, UserFactory
 
@@ -197,6 +199,20 @@ def test_a_rewrite_waits_for_who_may_still_see_the_rows(
         behind = {hit.where for hit in search([MARK], raw=True)}
         assert ("file behind accounts_user" in behind) is not leaves
         assert any("may still want to see" in it for it in done.left) is not leaves
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("how", [(), ("--physical",), ("--physical", "rewrite")], ids=" ".join)
+def test_a_purge_takes_the_bytes_along_when_it_is_told(how: tuple[str, ...]) -> None:
+    if is_sqlite():
+        return
+    with charlie_untouched():
+        delete_softly(email=MARK, at=days_ago(90))
+        code, said = run_json("purge_accounts", "--execute", *how)
+        assert (code, len(said["subjects"])) == (0, 1)
+        behind = {hit.where for hit in search([MARK], raw=True)}
+    assert ("file behind accounts_user" in behind) is ("rewrite" not in how)
+    assert len(said["left_on_disk"]) == {(): 0, ("--physical",): 2}.get(how, 1)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -52,8 +52,11 @@ class Command(BaseCommand):
         parser.add_argument("--jobs", type=_positive, help="processes, on PostgreSQL")
         parser.add_argument(
             "--physical",
-            action="store_true",
-            help="afterwards, vacuum the tables that lost rows (PostgreSQL)",
+            nargs="?",
+            const="vacuum",
+            choices=("vacuum", "rewrite"),
+            help="afterwards, vacuum the tables that lost rows, or write them anew under a lock "
+            "that stops their readers and writers (PostgreSQL)",
         )
         parser.add_argument(
             "--search",
@@ -143,11 +146,13 @@ class Command(BaseCommand):
             )
 
 
-def _clean(report: PurgeReport, physical: bool) -> Sequence[str]:
+def _clean(report: PurgeReport, physical: str | None) -> Sequence[str]:
     """Take old bytes off the disk and return what stays there. SQLite's log is always cut."""
     if connection.in_atomic_block:
         return ()
-    return (clean(report.rows) if physical else truncate_wal()).left
+    if physical is None:
+        return truncate_wal().left
+    return clean(report.rows, rewrite=physical == "rewrite").left
 
 
 @contextmanager
