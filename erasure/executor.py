@@ -158,6 +158,9 @@ def begin_family(
         organization_id=organization_id,
         reference=reference,
     )
+    if request.attempts > 1 and DeletionRequest.objects.filter(cause_id=request.pk).exists():
+        # Some of the family went in an earlier attempt, or are half gone: the request knows them.
+        return _take(actor, subject, locked, now, organization_id, spare, reference, ordered_by)
     request.ordered_by_id = ordered_by
     companions = [
         erase_locked(

@@ -27,6 +27,7 @@ from erasure.stopping import is_stopping
 from erasure.working import carry_on
 from organizations.models import Invitation, ManagedUser, Membership, Organization
 from tests.bystanders import charlie_untouched
+from tests.commands.shell import run_json
 from tests.erasure.leaving import SYSTEM, about
 from tests.factories import (
     InvitationFactory,
@@ -244,6 +245,26 @@ def test_whose_worker_died_amid_a_managed_user_goes_on_with_that_user_first(
         assert (hers.state, cause.state) == ("completed", "completed")
         assert cause.along == tell_along([(about(erin), hers.pk)]), pieces
     assert is_unmanaged == {False, True}
+
+
+def test_staff_who_finish_what_a_dead_worker_began_count_all_who_went_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    acme = MembershipFactory(role="owner").organization
+    users = [ManagedUserFactory(organization=acme).user for _ in range(3)]
+    write_about(users[1])
+    tear_down(acme)
+    asked = iter([False] * 4)
+    monkeypatch.setattr(tasks, "is_stopping", lambda: next(asked, True))
+    drain(acme)
+    states = sorted(request_of(user).state for user in users)
+    assert states == ["completed", "completed", "running"]
+    monkeypatch.setattr(subjects, "FEW", 25)
+    code, said = run_json("erase_organization", str(acme.pk), "--execute")
+    assert code == 0, said
+    assert not is_there(acme)
+    along = [(about(user), request_of(user).pk) for user in users]
+    assert request_of(acme).along == tell_along(along)
 
 
 def test_a_hold_on_a_managed_user_who_is_half_gone_keeps_the_organization(
