@@ -76,10 +76,9 @@ def record(
         facts=dict(facts or {}),
         commitments={it.field: commit(bytes(it.salt), it.field, it.value) for it in kept},
     )
-    insert(event)
     for detail in kept:
         detail.event_id = event.id
-    insert(*kept)
+    insert(event, *kept)
     if subject is not None and (heard := listeners_to(action)):
         witness = Witness(event.id, subject.id, event.organization_id, event.facts)
         told = Told(action, subject.kind, [witness], now)

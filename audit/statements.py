@@ -21,8 +21,9 @@ no part in Python conditions: it is a slot when the function runs. ``None`` comp
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -160,13 +161,25 @@ select, update, delete = Select, Update, Delete
 
 
 def insert(*rows: models.Model) -> None:
-    """Write a few new rows of one model, whose keys are made in Python, with one INSERT.
+    """Write a few new rows, whose keys are made in Python, those of one model after those of the
+    other: with one statement on PostgreSQL, and else with one for each model.
 
     Like ``save(force_insert=True)``, without its signals.
     """
-    if not rows:
-        return
     connection = connections[DEFAULT_DB_ALIAS]
+    parts = [_compose_insert(list(some), connection) for _, some in groupby(rows, type)]
+    if connection.vendor == "postgresql" and len(parts) > 1:
+        *first, last = (text for text, _ in parts)
+        ahead = ", ".join(f"part_{number} AS ({text})" for number, text in enumerate(first))
+        parts = [(f"WITH {ahead} {last}", [value for _, values in parts for value in values])]
+    with connection.cursor() as cursor:
+        for text, values in parts:
+            cursor.execute(text, values)
+    for row in rows:
+        row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
+
+
+def _compose_insert(rows: Sequence[models.Model], connection: Any) -> tuple[str, list[Any]]:
     model, texts = type(rows[0]), _texts_of(connection)
     fields = model._meta.local_concrete_fields
     if (text := texts.get(model)) is None:
@@ -180,10 +193,7 @@ def insert(*rows: models.Model) -> None:
         for row in rows
         for field in fields
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(text + f", {place}" * (len(rows) - 1), values)
-    for row in rows:
-        row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
+    return text + f", {place}" * (len(rows) - 1), values
 
 
 def insert_columns(model: type[models.Model], columns: Mapping[str, Any]) -> None:

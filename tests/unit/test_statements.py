@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from accounts.models import Session, User
 from apikeys.models import ApiKey
-from audit.models import AuditEvent
+from audit.models import AuditEvent, EventDetail
 from audit.statements import delete, insert, select, update
 from tests.bystanders import charlie_untouched
 from tests.factories import SessionFactory, UserFactory, give_key
@@ -133,6 +133,26 @@ def test_rows_are_inserted_with_one_statement() -> None:
         stored = AuditEvent.objects.get(pk=row.pk)
         for field in AuditEvent._meta.concrete_fields:
             assert getattr(stored, field.attname) == getattr(row, field.attname)
+        assert not row._state.adding
+
+
+@pytest.mark.parametrize("many", [1, 2])
+def test_rows_of_two_models_go_together(vendor: str, many: int) -> None:
+    now = timezone.now()
+    event = AuditEvent(at=now, action="it", actor_kind="system", channel="x", facts={})
+    details = [
+        EventDetail(
+            event_id=event.pk, person_id=uuid7(), field=f"f{n}", value=f"{n}%s", salt=b"\0s"
+        )
+        for n in range(many)
+    ]
+    with CaptureQueriesContext(connection) as captured:
+        insert(event, *details)
+    assert len(captured) == (1 if vendor == "postgresql" else 2)
+    for row in (event, *details):
+        stored = type(row)._default_manager.get(pk=row.pk)
+        for field in row._meta.concrete_fields:
+            assert field.value_to_string(stored) == field.value_to_string(row)
         assert not row._state.adding
 
 
