@@ -100,11 +100,11 @@ EVENTS = """
 LEAVING = """
     INSERT INTO erasure_deletionrequest (id, subject_kind, subject_id, state, generation, channel,
         requested_by_kind, requested_by_id, request_id, requested_at, due_at, attempts, last_error,
-        before, reference, plan_id, planned, status_digest, cursor, counts, told, searched,
-        statement)
+        before, reference, plan_id, planned, status_digest, cursor, counts, along, told,
+        searched, statement)
     SELECT v7(asked), 'user', id, 'scheduled', 1, 'v1-user', 'user', id, 'req_' || n, asked,
         asked + interval '14 days', 0, '', '{{"is_active": true}}', '', '', '{{}}', '', '{{}}',
-        '{{}}', '[]', '{{}}', ''
+        '{{}}', '{{}}', '[]', '{{}}', ''
     FROM (SELECT *, now() - interval '30 days' + (n - {before}) * interval '1 ms' AS asked
         FROM crowd WHERE n > {before} AND n <= {before} + {users}) AS x ORDER BY n;
     DROP TABLE crowd; DROP TABLE places; DROP FUNCTION v7
