@@ -2,6 +2,7 @@
 
 import json as jsonlib
 import re
+from abc import ABC, abstractmethod
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -168,17 +169,19 @@ def _progress(total: int) -> Iterator[Any]:
         yield lambda done: bar.advance(task, done)
 
 
-class _Told:
+class _Told(ABC):
     """Says what happens while it happens, so that no run is too long for the memory."""
 
     def __init__(self, out: Any, executed: bool) -> None:
         self.out, self.executed, self.subjects = out, executed, 0
 
+    @abstractmethod
     def subject(self, kind: str, pk: Any, deletion: Any, rows: Mapping[str, int]) -> None:
-        raise NotImplementedError
+        """Tell of one who was, or would be, erased."""
 
+    @abstractmethod
     def end(self, report: PurgeReport, left: Sequence[str]) -> None:
-        raise NotImplementedError
+        """Tell what the whole run came to, and what is left on disk."""
 
 
 class _Json(_Told):
