@@ -1,5 +1,6 @@
 """Writing events."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from audit.actors import Actor
 from audit.entries import SALT, commit
 from audit.listeners import Told, Witness, listeners_to
 from audit.models import AuditEvent, EventDetail
-from audit.statements import insert, insert_columns
+from audit.statements import insert_columns, insert_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,46 +46,52 @@ def record(
     person's erasure. Listeners hear of it in the same transaction; not of one without a subject.
     """
     kind, subject_id = (subject.kind, subject.id) if subject else ("", None)
-    personal = {"reason": actor.reason, **(details or {})}
+    personal: dict[str, str] = {"reason": actor.reason, **(details or {})}
     if keep_details and actor.person_id:
         personal |= {"address": actor.origin.address, "user_agent": actor.origin.user_agent}
     person_id = actor.person_id or actor.user_id
-    kept = [
-        EventDetail(
-            person_id=person_id,
-            subject_id=subject_id if subject_id != person_id else None,
-            field=field,
-            value=value,
-            salt=token_bytes(SALT),
-        )
-        for field, value in personal.items()
-        if value
-    ]
-    event = AuditEvent(
-        at=now,
-        action=action,
-        outcome=outcome,
-        actor_kind=actor.kind,
-        actor_id=actor.id,
-        person_id=actor.person_id if actor.person_id != actor.id else None,
-        subject_kind=kind,
-        subject_id=subject_id,
-        organization_id=organization_id or actor.organization_id,
-        credential_id=actor.credential_id,
-        channel=actor.channel,
-        request_id=actor.request_id,
-        facts=dict(facts or {}),
-        commitments={it.field: commit(bytes(it.salt), it.field, it.value) for it in kept},
-    )
-    for detail in kept:
-        detail.event_id = event.id
-    insert(event, *kept)
+    event_id, said, hidden = uuid7(), dict(facts or {}), dict[str, str]()
+    kept: list[dict[str, Any]] = []
+    for field, value in personal.items():
+        if value:
+            salt = token_bytes(SALT)
+            hidden[field] = commit(salt, field, value)
+            kept.append(
+                {
+                    "id": uuid7(),
+                    "event_id": event_id,
+                    "person_id": person_id,
+                    "subject_id": subject_id if subject_id != person_id else None,
+                    "field": field,
+                    "value": value,
+                    "salt": salt,
+                }
+            )
+    event: dict[str, Any] = {
+        "id": event_id,
+        "at": now,
+        "action": action,
+        "outcome": outcome,
+        "actor_kind": actor.kind,
+        "actor_id": actor.id,
+        "person_id": actor.person_id if actor.person_id != actor.id else None,
+        "subject_kind": kind,
+        "subject_id": subject_id,
+        "organization_id": organization_id or actor.organization_id,
+        "credential_id": actor.credential_id,
+        "channel": actor.channel,
+        "request_id": actor.request_id,
+        "facts": json.dumps(said) if said else "{}",
+        "commitments": json.dumps(hidden) if hidden else "{}",
+        "sealed_seq": None,
+    }
+    insert_values((AuditEvent, [event]), (EventDetail, kept))
     if subject is not None and (heard := listeners_to(action)):
-        witness = Witness(event.id, subject.id, event.organization_id, event.facts)
+        witness = Witness(event_id, subject.id, event["organization_id"], said)
         told = Told(action, subject.kind, [witness], now)
         for listener in heard:
             listener(told)
-    return event.id
+    return event_id
 
 
 @dataclass(frozen=True, slots=True)

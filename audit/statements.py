@@ -23,7 +23,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -167,33 +167,65 @@ def insert(*rows: models.Model) -> None:
     Like ``save(force_insert=True)``, without its signals.
     """
     connection = connections[DEFAULT_DB_ALIAS]
-    parts = [_compose_insert(list(some), connection) for _, some in groupby(rows, type)]
-    if connection.vendor == "postgresql" and len(parts) > 1:
-        *first, last = (text for text, _ in parts)
-        ahead = ", ".join(f"part_{number} AS ({text})" for number, text in enumerate(first))
-        parts = [(f"WITH {ahead} {last}", [value for _, values in parts for value in values])]
-    with connection.cursor() as cursor:
-        for text, values in parts:
-            cursor.execute(text, values)
+    parts: list[tuple[type[models.Model], list[list[Any]]]] = []
+    for row in rows:
+        if not parts or parts[-1][0] is not type(row):
+            parts.append((type(row), []))
+        parts[-1][1].append(
+            [
+                field.get_db_prep_save(field.pre_save(row, add=True), connection)
+                for field in row._meta.local_concrete_fields
+            ]
+        )
+    _insert(parts, connection)
     for row in rows:
         row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
 
 
-def _compose_insert(rows: Sequence[models.Model], connection: Any) -> tuple[str, list[Any]]:
-    model, texts = type(rows[0]), _texts_of(connection)
+def insert_values(*parts: tuple[type[models.Model], Sequence[Mapping[str, Any]]]) -> None:
+    """The same from values instead of instances, for rows that are written with every request: an
+    instance costs more than the statement. Each model comes with its rows, and each row has every
+    column by its name, a JSON document as its text."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    _insert([(model, _order(model, rows, connection)) for model, rows in parts], connection)
+
+
+def _order(
+    model: type[models.Model], rows: Sequence[Mapping[str, Any]], connection: Any
+) -> list[Sequence[Any]]:
+    """Return the values of rows in the order of the columns, as the driver takes them."""
     fields = model._meta.local_concrete_fields
+    if connection.vendor == "postgresql":
+        pick = itemgetter(*[field.attname for field in fields])
+        return [pick(row) for row in rows]
+    return [
+        [_spell(field, [row[field.attname]], connection)[0] for field in fields] for row in rows
+    ]
+
+
+def _insert(
+    parts: Sequence[tuple[type[models.Model], Sequence[Sequence[Any]]]], connection: Any
+) -> None:
+    texts = [_compose_insert(model, len(rows), connection) for model, rows in parts if rows]
+    values = [[value for row in rows for value in row] for _, rows in parts if rows]
+    if connection.vendor == "postgresql" and len(texts) > 1:
+        *first, last = texts
+        ahead = ", ".join(f"part_{number} AS ({text})" for number, text in enumerate(first))
+        texts, values = [f"WITH {ahead} {last}"], [[it for some in values for it in some]]
+    with connection.cursor() as cursor:
+        for text, some in zip(texts, values, strict=True):
+            cursor.execute(text, some)
+
+
+def _compose_insert(model: type[models.Model], size: int, connection: Any) -> str:
+    texts = _texts_of(connection)
     if (text := texts.get(model)) is None:
         query = InsertQuery(model)
-        query.insert_values(fields, [rows[0]])
+        query.insert_values(model._meta.local_concrete_fields, [model()])
         text, _ = query.get_compiler(DEFAULT_DB_ALIAS).as_sql()[0]
         texts[model] = text
     place = text.partition(" VALUES ")[2]
-    values = [
-        field.get_db_prep_save(field.pre_save(row, add=True), connection)
-        for row in rows
-        for field in fields
-    ]
-    return text + f", {place}" * (len(rows) - 1), values
+    return str(text) + f", {place}" * (size - 1)
 
 
 def insert_columns(model: type[models.Model], columns: Mapping[str, Any]) -> None:

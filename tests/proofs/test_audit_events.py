@@ -22,7 +22,7 @@ from audit import events as writing
 from audit.actors import Actor
 from audit.models import AuditEvent
 from audit.sealing import seal
-from audit.statements import insert, insert_columns
+from audit.statements import insert_columns, insert_values
 from audit.verifying import verify
 from contracts import ids
 from erasure.models import DeletionRequest, LegalHold
@@ -236,17 +236,16 @@ def test_rows_and_events_tell_the_same(size: int) -> None:
 def failing_writes() -> Iterator[None]:
     """Let every transaction fail right after its event was written."""
 
-    def fail(*rows: Any) -> None:
-        insert(*rows)
-        if rows and isinstance(rows[0], AuditEvent):
-            raise DatabaseError("the tests say so")
+    def fail(*parts: Any) -> None:
+        insert_values(*parts)
+        raise DatabaseError("the tests say so")
 
     def fail_many(*args: Any, **kwargs: Any) -> None:
         insert_columns(*args, **kwargs)
         raise DatabaseError("the tests say so")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing, "insert", fail)
+        patch.setattr(writing, "insert_values", fail)
         patch.setattr(writing, "insert_columns", fail_many)
         with suppress(DatabaseError, AssertionError):
             yield
