@@ -1,23 +1,30 @@
 """A worker is killed between the claim, the request and the record: the message is still delivered,
 at least once, under the same id and with the same bytes, and nothing overtakes it."""
 
+import random
 import signal
 import subprocess
 import sys
 from datetime import timedelta
+from functools import partial
+from threading import Barrier
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
 from django.db import connection
+from django.db.models import Q
 from django.utils import timezone
 
 from audit.actors import Actor
 from audit.events import Reference, record
+from organizations.webhooks import delivering
+from organizations.webhooks.delivering import AT_ONCE, claim
 from organizations.webhooks.models import Attempt, Delivery
 from tests.databases import Switch
 from tests.deployment.shell import ROOT, environment
 from tests.factories import UserFactory
+from tests.proofs.people import Ring
 from tests.webhooks.conftest import receiver  # noqa: F401 - a fixture
 from tests.webhooks.endpoints import deliver_all, make_endpoint
 from tests.webhooks.receiver import Receiver
@@ -114,3 +121,31 @@ def test_two_workers_at_once_send_each_message_once(
     assert sorted(one.id for one in receiver.requests) == sorted(
         {one.id for one in receiver.requests}
     )
+
+
+@pytest.mark.parametrize("is_checked", [True, False], ids=["checked", "control"])
+def test_of_two_who_see_the_same_one_gets_each(
+    is_checked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have looked before either takes. In the control nobody asks at the taking whether a
+    lease was given since, and each is taken twice."""
+    now = timezone.now()
+    make_endpoint(None)
+    for _ in range(2):
+        record(
+            "user.restored",
+            actor=Actor.system("test"),
+            subject=Reference("user", UserFactory().pk),
+            now=now,
+        )
+    due = sorted(Delivery.objects.values_list("pk", flat=True))
+    meeting = Barrier(2)
+    monkeypatch.setattr(random, "shuffle", lambda _: meeting.wait(PATIENCE))
+    if not is_checked:
+        monkeypatch.setattr(delivering, "Q", lambda **_: Q())
+    take = partial(claim, now=now, limit=AT_ONCE)
+    [both] = Ring("claim").clash([(take, take)])
+    tries = set(Delivery.objects.values_list("attempts", flat=True))
+    assert tries == ({1} if is_checked else {2})
+    if is_checked:
+        assert sorted(it.pk for some in both for it in some) == due
