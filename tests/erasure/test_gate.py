@@ -351,7 +351,7 @@ def test_a_look_costs_one_query_at_most(ledger: Ledger, vendor: str) -> None:
 
 def test_a_look_is_the_health_check_of_a_kept_connection(ledger: Ledger, vendor: str) -> None:
     if vendor == "sqlite":
-        return
+        pytest.skip("SQLite's connections are not looked at")
     gate.look()
     kept: Any = connection
     kept.health_check_done = False
