@@ -268,15 +268,16 @@ class DeliveryAdmin(ReadOnlyAdmin):
     @admin.display(description="About")
     def shown_subject(self, row: Delivery) -> str:
         kind = row.message.subject_kind
+        shown = spell(Reference(kind, row.subject_id))
         if kind == WEBHOOK:
-            return show_id(WEBHOOK, row.subject_id)
-        return spell(Reference(kind, row.subject_id))
+            shown = show_id(WEBHOOK, row.subject_id)
+        return format_html('<span class="typed-id">{}</span>', shown)
 
     @admin.display(description="To")
     def shown_receiver(self, row: Delivery) -> str:
         name = row.endpoint.name if row.endpoint else ""
         shown = show_id(WEBHOOK, row.receiver_id)
-        return f"{name} ({shown})" if name else shown
+        return format_html('{} <span class="typed-id">{}</span>', name, shown)
 
     @admin.display(description="Body")
     def payload(self, row: Delivery) -> str:
