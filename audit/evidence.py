@@ -77,7 +77,8 @@ def gather(events: Iterable[dict[str, Any]]) -> Evidence:
 
 
 def note(erased: dict[str, str], person: str, at: datetime) -> None:
-    """Note up to when a person's values may be missing."""
-    until = write_time(at.astimezone(UTC) + SLACK)
+    """Note up to when a person's values may be missing. A time without a zone is one in UTC."""
+    at = at.astimezone(UTC) if at.tzinfo else at
+    until = write_time(at + SLACK)
     if erased.get(person, "") < until:
         erased[person] = until

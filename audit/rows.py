@@ -65,7 +65,9 @@ def read_details(start: int, end: int) -> Mapping[int, Sequence[Detail]]:
             [start, end],
         )
         for seq, name, value, salt in cursor.fetchall():
-            found[seq].append((name, value, bytes(salt)))
+            # A number would be read as so many bytes of nought.
+            raw = b"" if isinstance(salt, int) else bytes(salt)
+            found[seq].append((name, value, raw))
     return found
 
 

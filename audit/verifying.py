@@ -3,7 +3,8 @@
 One pass in the order of positions. Each event's leaf is computed anew and held against the tree,
 the tree's root against every checkpoint, and every personal value against its commitment; whatever
 is missing must be accounted for (``evidence``). The first record that is not as it was sealed is
-the one that is named.
+the one that is named, or as many as are asked for: nobody can mend a log that only grows, so what
+happens after a first fault must not hide behind it.
 
 With the signing key, or without any checkpoint kept elsewhere, somebody could write a whole new
 log: hence ``since``.
@@ -11,11 +12,11 @@ log: hence ``since``.
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import models
+from django.db import DatabaseError, models
 from django.db.models import Exists, OuterRef
 
 from audit import notes
@@ -30,6 +31,9 @@ from audit.signers import verifiers
 from audit.tiles import HASH, HEIGHT, WIDTH, key_of
 
 AT_ONCE = 20 * WIDTH
+
+UNREADABLE = (DatabaseError, ValueError, TypeError)
+"""What reading raises when a value is none that a service can have written."""
 
 HIDDEN, AT = PLACE["commitments"], PLACE["at"]
 PEOPLE = (PLACE["actor_id"], PLACE["person_id"], PLACE["subject_id"])
@@ -46,7 +50,7 @@ class Fault:
 
 
 class Found(Exception):
-    """Carries the first fault out of the pass."""
+    """Carries the last fault out of the pass."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.text)
@@ -55,7 +59,8 @@ class Found(Exception):
 
 @dataclass
 class Report:
-    """What was looked at, and the first fault, None when there is none."""
+    """What was looked at, and the faults in the order in which they were found: the first alone,
+    unless more were asked for."""
 
     size: int = 0
     events: int = 0
@@ -65,8 +70,12 @@ class Report:
     checkpoints: int = 0
     unsealed: int = 0
     seconds: float = 0.0
-    fault: Fault | None = None
+    faults: list[Fault] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+
+    @property
+    def fault(self) -> Fault | None:
+        return self.faults[0] if self.faults else None
 
 
 @dataclass(frozen=True)
@@ -77,26 +86,32 @@ class Kept:
     note: str
 
 
-def verify(kept: Sequence[Kept] = ()) -> Report:
-    """Check the whole log, also against checkpoints that are kept elsewhere."""
+def verify(kept: Sequence[Kept] = (), *, most: int = 1) -> Report:
+    """Check the whole log, also against checkpoints that are kept elsewhere.
+
+    ``most`` is how many faults end it. Records that are bad each by itself do not; after a tree or
+    a signature that is not right nothing can be said of what follows.
+    """
     started = time.perf_counter()
     report = Report(unsealed=count_unsealed(), kept=[it.name for it in kept])
     try:
-        _Pass(report, kept).run()
+        _Pass(report, kept, most).run()
     except Found as found:
-        report.fault = found.fault
+        report.faults.append(found.fault)
     report.seconds = time.perf_counter() - started
     return report
 
 
 class _Pass:
-    def __init__(self, report: Report, kept: Sequence[Kept]) -> None:
+    def __init__(self, report: Report, kept: Sequence[Kept], most: int) -> None:
         self.report = report
+        self.most = most
         self.keys = verifiers()
         self.tree = Range()
         self.block = Range()
         """The leaves of the tile that is not full yet; ``tree`` holds whole tiles."""
         self.level_one: list[bytes] = []
+        self.unreadable = set[int]()
         self.evidence: Evidence = read_evidence()
         self.good = 0
         outside = [(it.name, self._open(it.note, it.name)) for it in kept]
@@ -130,27 +145,53 @@ class _Pass:
         self._check_upper_tiles()
         self._check_end()
 
+    def _note(self, fault: Fault) -> None:
+        """Note what is wrong with one record, and go on while more are wanted."""
+        if len(self.report.faults) + 1 >= self.most:
+            raise Found(fault)
+        self.report.faults.append(fault)
+
     # --- events -----------------------------------------------------------------------------------
 
     def _leaves(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         """Yield the leaf of each position, once its event is found to be as it was sealed."""
         stored = self._stored(start, end)
-        rows = list(read_sealed(start, end))
-        details = read_details(start, end)
+        rows, details = self._read(start, end)
         at = 0
         for seq in range(start, end):
             leaf = stored[(seq - start) * HASH : (seq - start + 1) * HASH]
             if at < len(rows) and rows[at].seq == seq:
                 row, at = rows[at], at + 1
-                if at < len(rows) and rows[at].seq == seq:
-                    raise Found(_fault("duplicate", rows[at], "bears a position that is taken"))
-                if hash_entry(row.values) != leaf:
-                    raise Found(self._changed(row, leaf))
-                self._check_details(row, seq, details.get(seq, ()))
+                while at < len(rows) and rows[at].seq == seq:
+                    self._note(_fault("duplicate", rows[at], "bears a position that is taken"))
+                    at += 1
+                if _leaf_of(row) == leaf:
+                    self._check_details(row, seq, details.get(seq, ()))
+                else:
+                    self._note(self._changed(row, leaf))
                 self.report.events += 1
+            elif seq in self.unreadable:
+                text = f"The event at position {seq}, or a value of it, cannot be read."
+                self._note(Fault("unreadable", text, seq))
             else:
                 self._check_gap(seq, leaf)
             yield seq, leaf
+
+    def _read(self, start: int, end: int) -> tuple[list[Row], Mapping[int, Sequence[Detail]]]:
+        """Return what the database holds at some positions. What cannot be read at all, such as
+        bytes that are no text, is told from the rest by looking at each position alone."""
+        try:
+            return list(read_sealed(start, end)), read_details(start, end)
+        except UNREADABLE:
+            if end - start == 1:
+                self.unreadable.add(start)
+                return [], {}
+        rows, details = list[Row](), dict[int, Sequence[Detail]]()
+        for seq in range(start, end):
+            some, theirs = self._read(seq, seq + 1)
+            rows += some
+            details |= theirs
+        return rows, details
 
     def _stored(self, start: int, end: int) -> bytes:
         first, last = start // WIDTH, (end - 1) // WIDTH
@@ -171,8 +212,9 @@ class _Pass:
         if seq not in self.evidence.forgotten:
             self.evidence = read_evidence()
         if seq not in self.evidence.forgotten or leaf == bytes(HASH):
-            raise Found(Fault("missing", f"The event at position {seq} is missing.", seq))
-        self.report.forgotten += 1
+            self._note(Fault("missing", f"The event at position {seq} is missing.", seq))
+        else:
+            self.report.forgotten += 1
 
     # --- personal values --------------------------------------------------------------------------
 
@@ -182,8 +224,9 @@ class _Pass:
             return
         promised: dict[str, str] = json.loads(text)
         for name, value, salt in details:
-            if promised.pop(name, None) != commit(salt, name, value):
-                raise Found(_fault("value", row, f"has another {name} than it was sealed with"))
+            if promised.pop(name, None) != _commitment_to(salt, name, value):
+                self._note(_fault("value", row, f"has another {name} than it was sealed with"))
+                return
             self.report.values += 1
         if not promised:
             return
@@ -193,9 +236,10 @@ class _Pass:
             self.evidence = read_evidence()
             if not self.evidence.accounts_for(seq, row.values[AT], people):
                 names = ", ".join(sorted(promised))
-                raise Found(
+                self._note(
                     _fault("erased", row, f"has lost its {names}, and no erasure accounts for it")
                 )
+                return
         self.report.erased += len(promised)
 
     # --- the tree ---------------------------------------------------------------------------------
@@ -262,15 +306,18 @@ class _Pass:
     def _check_end(self) -> None:
         further: Any = models.QuerySet(AuditEvent).filter(sealed_seq__gte=self.size)
         rows: Any = further.order_by("sealed_seq").values_list("sealed_seq", "id")
-        if (extra := rows.first()) is not None:
-            text = f"The event {extra[1]} bears the position {extra[0]}, which no checkpoint holds."
-            raise Found(Fault("beyond", text, extra[0], str(extra[1])))
+        for position, pk in rows[: self.most]:
+            text = f"The event {pk} bears the position {position}, which no checkpoint holds."
+            self._note(Fault("beyond", text, position, str(pk)))
         mine: Any = models.QuerySet(AuditEvent).filter(pk=OuterRef("event_id"))
-        if (orphan := EventDetail.objects.filter(~Exists(mine)).first()) is not None:
-            text = f"A value of the event {orphan.event_id} is there, but not the event."
-            raise Found(Fault("orphan", text, None, str(orphan.event_id)))
-        if models.QuerySet(AuditEvent).filter(sealed_seq__lt=0).exists():
-            raise Found(Fault("beyond", "An event bears a position below nought."))
+        orphans = EventDetail.objects.filter(~Exists(mine)).values_list("event_id", flat=True)
+        for pk in orphans.order_by("event_id").distinct()[: self.most]:
+            text = f"A value of the event {pk} is there, but not the event."
+            self._note(Fault("orphan", text, None, str(pk)))
+        below: Any = models.QuerySet(AuditEvent).filter(sealed_seq__lt=0)
+        for pk in below.values_list("id", flat=True)[: self.most]:
+            text = f"The event {pk} bears a position below nought."
+            self._note(Fault("beyond", text, None, str(pk)))
         if self.beyond:
             size, name = self.beyond[0]
             text = (
@@ -278,6 +325,22 @@ class _Pass:
                 f"position {self.size} on are missing."
             )
             raise Found(Fault("truncated", text, self.size))
+
+
+def _leaf_of(row: Row) -> bytes:
+    """Return an event's leaf; none at all for values that no service can have written, such as a
+    number that is too long to read or bytes in the place of a text."""
+    try:
+        return hash_entry(row.values)
+    except (ValueError, TypeError, RecursionError):
+        return b""
+
+
+def _commitment_to(salt: bytes, name: str, value: str) -> str:
+    try:
+        return commit(salt, name, value)
+    except (ValueError, TypeError, AttributeError):
+        return ""
 
 
 def _fault(code: str, row: Row, what: str) -> Fault:

@@ -1,8 +1,9 @@
 """Whatever somebody with the database's password does to the log is found, given one checkpoint
 from before; and what is erased lawfully leaves no trace and breaks nothing."""
 
+import math
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,7 +15,7 @@ from django.db import connection, models, transaction
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from audit import signers
+from audit import notes, signers
 from audit.actors import Actor
 from audit.entries import hash_entry
 from audit.events import Reference, record
@@ -23,7 +24,7 @@ from audit.models import AuditEvent, Checkpoint, EventDetail, Tile, TreeHead
 from audit.notes import Signer
 from audit.rows import read_sealed
 from audit.sealing import seal
-from audit.tiles import extend
+from audit.tiles import HASH, WIDTH, Tiles, key_of
 from audit.verifying import verify
 from erasure.signing import make_key, signing_key
 from tests.audit.logs import events, make_people, seal_all, write_log
@@ -31,8 +32,6 @@ from tests.databases import triggers_off
 from tests.proofs.sizes import TAMPERED
 
 pytestmark = pytest.mark.django_db
-
-Tamper = Callable[["Log", random.Random], None]
 
 
 class Undo(Exception):
@@ -45,17 +44,37 @@ class Log:
     def __init__(self, size: int) -> None:
         people = make_people(max(5, size // 50))
         start = timezone.now()
+        batch = max(20, size // 100)
         write_log(people, size * 9 // 10, start=start)
-        self.kept = seal_all(batch=max(20, size // 20))
+        self.kept = seal_all(batch=batch)
         write_log(people, size - size * 9 // 10, start=start + timedelta(hours=1))
-        seal_all(batch=max(20, size // 20))
+        seal_all(batch=batch)
         self.size, self.known = size, size * 9 // 10
+        self.sizes = list(Checkpoint.objects.values_list("size", flat=True))
+        self.older = [it for it in self.sizes if it < self.known]
 
     def at(self, position: int) -> Any:
         return events().filter(sealed_seq=position)
 
 
-def edit(log: Log, rng: random.Random) -> None:
+class Spot:
+    """Where several people tamper with one log, each with events of their own."""
+
+    def __init__(self, log: Log, rng: random.Random) -> None:
+        self.log, self.rng = log, rng
+        self.free = rng.sample(range(log.size), min(log.size, 200))
+        self.end = log.size
+        self.bad: dict[int, set[str]] = {}
+        """What must be said of which position."""
+
+    def take(self, *codes: str) -> int:
+        position = self.free.pop()
+        self.bad[position] = set(codes)
+        return position
+
+
+def edit(spot: Spot) -> None:
+    rng = spot.rng
     values: dict[str, Any] = {
         "at": timezone.now() - timedelta(days=rng.randrange(1, 999)),
         "action": f"a{rng.random()}",
@@ -74,91 +93,141 @@ def edit(log: Log, rng: random.Random) -> None:
         "id": uuid7(),
     }
     name = rng.choice(list(values))
-    log.at(rng.randrange(log.size)).update(**{name: values[name]})
+    spot.log.at(spot.take("changed")).update(**{name: values[name]})
 
 
-def delete(log: Log, rng: random.Random) -> None:
-    doomed = log.at(rng.randrange(log.size))
+def delete(spot: Spot) -> None:
+    doomed = spot.log.at(spot.take("missing"))
     EventDetail.objects.filter(event_id__in=list(doomed.values_list("pk", flat=True))).delete()
     doomed.delete()
 
 
-def insert(log: Log, rng: random.Random) -> None:
+def insert(spot: Spot) -> None:
     """Put an event in: at the end, or in another's place, which moves to the end."""
     new = record("user.seen", actor=Actor.system("x"), subject=None, now=timezone.now())
-    place = rng.randrange(log.size + 1)
-    log.at(place).update(sealed_seq=log.size)
+    place = spot.end
+    if spot.rng.random() < 0.9:
+        place = spot.take("changed")
+        spot.log.at(place).update(sealed_seq=spot.end)
     events().filter(pk=new).update(sealed_seq=place)
+    spot.bad[spot.end] = {"beyond"}
+    spot.end += 1
 
 
-def swap(log: Log, rng: random.Random) -> None:
-    first, second = rng.sample(range(log.size), 2)
-    log.at(first).update(sealed_seq=-1)
-    log.at(second).update(sealed_seq=first)
-    log.at(-1).update(sealed_seq=second)
+def swap(spot: Spot) -> None:
+    first, second = spot.take("changed"), spot.take("changed")
+    spot.log.at(first).update(sealed_seq=-1)
+    spot.log.at(second).update(sealed_seq=first)
+    spot.log.at(-1).update(sealed_seq=second)
 
 
-def edit_value(log: Log, rng: random.Random) -> None:
-    details = EventDetail.objects.order_by("id")
-    chosen = details[rng.randrange(details.count())]
-    mine: Any = models.QuerySet(EventDetail).filter(pk=chosen.pk)
-    rng.choice([lambda: mine.update(value="x"), mine.delete, lambda: mine.update(salt=b"x" * 32)])()
+def edit_value(spot: Spot) -> None:
+    """Change a personal value, take it away, or give it another salt."""
+    while True:
+        event = spot.log.at(spot.free[-1]).get()
+        details: Any = models.QuerySet(EventDetail).filter(event_id=event.pk)
+        if details.exists():
+            break
+        spot.free.pop()
+    match spot.rng.randrange(3):
+        case 0:
+            spot.take("value")
+            details.filter(field=details.first().field).update(value="x")
+        case 1:
+            spot.take("value")
+            details.filter(field=details.first().field).update(salt=b"x" * 32)
+        case _:
+            spot.take("erased")
+            details.filter(field=details.first().field).delete()
 
 
 def truncate(log: Log, rng: random.Random) -> None:
     """Load an older dump: a log that is good in itself, and ends before the checkpoint."""
-    size = rng.choice([it for it in _sizes() if it < log.known])
-    _cut(size)
-    gone = list(events().filter(sealed_seq__gte=size).values_list("pk", flat=True))
-    EventDetail.objects.filter(event_id__in=gone).delete()
-    events().filter(pk__in=gone).delete()
+    _cut(rng.choice(log.older))
 
 
 def replay(log: Log, rng: random.Random) -> None:
-    """Load an older dump and let the service go on, with its own key."""
-    truncate(log, rng)
-    write_log(make_people(3), log.known - TreeHead.objects.get().size + rng.randrange(5))
+    """Load an older dump and let the service go on, with its own key: until its log is as long as
+    the checkpoint says, or not as long."""
+    if rng.random() < 0.5:
+        size = log.older[-1]
+        more = log.known - size + rng.randrange(5)
+    else:
+        size = rng.choice(log.older)
+        more = rng.randrange(1, min(log.known - size, 2_000))
+    _cut(size)
+    write_log(make_people(3), more)
     seal(now=timezone.now())
 
 
 def rebuild(log: Log, rng: random.Random) -> None:
-    """Edit an event and write the whole tree anew from there on, with a key of one's own."""
-    size = rng.choice([0, *_sizes()[:-1]])
-    log.at(rng.randrange(size, log.size)).update(action="other")
-    _cut(size)
-    events().filter(sealed_seq__gte=size).update(sealed_seq=None)
-    forged = Signer(signers.signer().name, signing_key(str(make_key()).replace("'", '"')).private)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(signers, "_signer", [lambda: forged])
-        patch.setattr(signers, "_verifiers", [lambda: [forged.verifier, *_honest]])
-        seal(now=timezone.now(), batch=500)
+    """Edit an event and write all hashes anew from there on, with a key of one's own."""
+    key = signing_key(str(make_key()).replace("'", '"')).private
+    _rebuild(log, rng.randrange(log.size), Signer(signers.signer().name, key))
 
 
 def rebuild_with_the_key(log: Log, rng: random.Random) -> None:
     """The same with the service's own key, of what the checkpoint has seen."""
-    size = rng.choice([0, *(it for it in _sizes() if it < log.known)])
-    log.at(rng.randrange(size, log.known)).update(action="other")
-    _cut(size)
-    events().filter(sealed_seq__gte=size).update(sealed_seq=None)
-    seal(now=timezone.now(), batch=500)
+    _rebuild(log, rng.randrange(log.known), signers.signer())
 
 
-_honest: list[Any] = []
-OFTEN: list[Tamper] = [edit, delete, insert, swap, edit_value]
-SELDOM: list[Tamper] = [truncate, replay, rebuild, rebuild_with_the_key]
-
-
-def _sizes() -> list[int]:
-    return list(Checkpoint.objects.order_by("size").values_list("size", flat=True))
+OFTEN: list[Callable[[Spot], None]] = [edit, delete, insert, swap, edit_value]
+SELDOM: list[Callable[[Log, random.Random], None]] = [
+    truncate,
+    replay,
+    rebuild,
+    rebuild_with_the_key,
+]
 
 
 def _cut(size: int) -> None:
-    """Bring tree and checkpoints back to an earlier size."""
+    """Bring the whole log back to an earlier size."""
+    gone = events().filter(sealed_seq__gte=size)
+    models.QuerySet(EventDetail).filter(event_id__in=gone.values("pk")).delete()
+    gone.delete()
     Checkpoint.objects.filter(size__gt=size).delete()
     TreeHead.objects.update(size=size)
-    leaves = [hash_entry(row.values) for row in read_sealed(0, size)]
-    Tile.objects.all().delete()
-    extend(0, leaves)
+    nodes, level = size, 0
+    while Tile.objects.filter(pk__range=_level(level)).exists():
+        last, rest = divmod(nodes, WIDTH)
+        Tile.objects.filter(pk__range=(key_of(level, last + bool(rest)), _level(level)[1])).delete()
+        for tile in Tile.objects.filter(pk=key_of(level, last)):
+            Tile.objects.filter(pk=tile.pk).update(hashes=bytes(tile.hashes)[: rest * HASH])
+        nodes, level = nodes // WIDTH, level + 1
+
+
+def _level(level: int) -> tuple[int, int]:
+    return key_of(level, 0), key_of(level + 1, 0) - 1
+
+
+def _rebuild(log: Log, position: int, signer: Signer) -> None:
+    log.at(position).update(action="other")
+    [row] = read_sealed(position, position + 1)
+    node, index, level = hash_entry(row.values), position, 0
+    for tile in _above(position):
+        start = index % WIDTH * HASH
+        hashes = bytes(tile.hashes)
+        hashes = hashes[:start] + node + hashes[start + HASH :]
+        Tile.objects.filter(pk=tile.pk).update(hashes=hashes)
+        if len(hashes) < WIDTH * HASH:
+            break
+        node, index, level = (
+            Tiles().node(8 * (level + 1), index // WIDTH),
+            index // WIDTH,
+            level + 1,
+        )
+    tiles = Tiles()
+    for it in Checkpoint.objects.filter(size__gt=position):
+        found = notes.Checkpoint(signer.name, it.size, tiles.range(it.size).root(), it.at)
+        Checkpoint.objects.filter(pk=it.pk).update(note=signer.sign(found))
+
+
+def _above(position: int) -> Iterator[Tile]:
+    """Yield the tiles that a leaf goes into, from the lowest on."""
+    level = 0
+    while tile := Tile.objects.filter(pk=key_of(level, position // WIDTH ** (level + 1))).first():
+        yield tile
+        level += 1
 
 
 @contextmanager
@@ -171,25 +240,56 @@ def taken_back() -> Iterator[None]:
         pass
 
 
+def tamper_here_and_there(log: Log, rng: random.Random, count: int) -> Counter[str]:
+    """Do some things to single events; every one of them is named, and nothing else is."""
+    done: Counter[str] = Counter()
+    with taken_back():
+        spot = Spot(log, rng)
+        for _ in range(count):
+            tamper = rng.choice(OFTEN)
+            tamper(spot)
+            done[tamper.__name__] += 1
+        report = verify([log.kept], most=1_000)
+        named = {it.position: {it.code} for it in report.faults if it.code != "orphan"}
+        assert named == spot.bad, done
+        first = verify([log.kept]).fault
+        assert first is not None
+        assert (first.position, {first.code}) == min(spot.bad.items())
+    return done
+
+
+def tamper_with_the_whole(log: Log, rng: random.Random) -> tuple[str, str]:
+    """Do one thing to the log as a whole, and return what it was and what is said of it."""
+    tamper = rng.choice(SELDOM)
+    with taken_back():
+        tamper(log, rng)
+        fault = verify([log.kept]).fault
+    assert fault is not None, f"{tamper.__name__} was not found"
+    return tamper.__name__, fault.code
+
+
 @TAMPERED
 def test_whatever_is_done_to_the_log_is_found(size: int, events: int) -> None:
     log, rng = Log(events), random.Random(size)
-    _honest[:] = signers.verifiers()
     assert verify([log.kept]).fault is None
     done: Counter[str] = Counter()
-    found: Counter[str] = Counter()
+    found: dict[str, set[str]] = defaultdict(set)
     with triggers_off():
-        for number in range(size):
-            tamper = rng.choice(SELDOM if number % 8 == 0 else OFTEN)
-            with taken_back():
-                tamper(log, rng)
-                fault = verify([log.kept]).fault
-                assert fault is not None, f"{tamper.__name__}, number {number}, was not found"
-                found[fault.code] += 1
-            done[tamper.__name__] += 1
+        while done.total() < size:
+            here = rng.randrange(1, min(80, events // 100) + 1)
+            done += tamper_here_and_there(log, rng, here)
+            for _ in range(math.ceil(here / 7)):
+                name, code = tamper_with_the_whole(log, rng)
+                done[name] += 1
+                found[name].add(code)
         assert verify([log.kept]).fault is None
     assert set(done) == {it.__name__ for it in (*OFTEN, *SELDOM)}
-    assert {"changed", "missing", "truncated", "signature", "root", "value"} <= set(found)
+    assert found == {
+        "truncate": {"truncated"},
+        "replay": {"truncated", "root"},
+        "rebuild": {"signature"},
+        "rebuild_with_the_key": {"root"},
+    }
 
 
 @TAMPERED

@@ -151,10 +151,10 @@ class World:
 
     def reconcile(self) -> int:
         """Take in the events that are new; return how many, and hold them against the rows."""
-        new = [it for it in AuditEvent.objects.order_by("id") if it.pk not in self.read]
-        for event in new:
+        new = set(AuditEvent.objects.values_list("pk", flat=True)) - self.read
+        for event in AuditEvent.objects.filter(pk__in=new).order_by("id"):
             fold(self.state, event)
-            self.read.add(event.pk)
+        self.read |= new
         assert self.rows() == self.state
         return len(new)
 

@@ -35,13 +35,26 @@ class Command(BaseCommand):
         parser.add_argument(
             "--no-kept", action="store_true", help="leave out the checkpoints beside the ledger"
         )
+        parser.add_argument(
+            "--most",
+            metavar="N",
+            type=int,
+            default=1,
+            help="how many bad records to name before it ends (default: the first alone)",
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
-    def handle(self, *, since: Sequence[Path], no_kept: bool, json: bool, **options: Any) -> None:
+    def handle(
+        self, *, since: Sequence[Path], no_kept: bool, most: int, json: bool, **options: Any
+    ) -> None:
+        if most < 1:
+            raise CommandError("--most takes a number from 1 on.", returncode=MISUSED)
         kept = [*_read(since), *([] if no_kept else (Kept(*it) for it in read_archives()))]
-        report = verify(kept)
+        report = verify(kept, most=most)
         if json:
-            self.stdout.write(jsonlib.dumps({**asdict(report), "kept": len(report.kept)}))
+            told = asdict(report)
+            first = next(iter(told["faults"]), None)
+            self.stdout.write(jsonlib.dumps({**told, "kept": len(report.kept), "fault": first}))
         else:
             self.stdout.write("\n".join(tell(report)))
         if report.fault:
@@ -60,9 +73,8 @@ def tell(report: Report) -> Iterator[str]:
         yield f"{report.unsealed} events are not sealed yet."
     if not report.kept:
         yield "No checkpoint from elsewhere was at hand: a log that was written anew would pass."
-    if report.fault:
-        yield f"BAD: {report.fault.text}"
-    else:
+    yield from (f"BAD: {it.text}" for it in report.faults)
+    if not report.faults:
         yield f"Good: {report.size} sealed events are what was sealed."
 
 
