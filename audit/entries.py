@@ -15,6 +15,7 @@ changes, and neither does its entry when the personal values are erased. Needs P
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any
@@ -41,20 +42,35 @@ FIELDS = (
 )
 """An event's values in the order of an entry. Ids, times and documents come as text."""
 
+DOCUMENTS = (FIELDS.index("commitments"), FIELDS.index("facts"))
+
 SALT = 32
 
-_dump = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+UNSPELLABLE = (ValueError, TypeError, RecursionError)
+"""What spelling an entry raises for values that no service can have written, such as a number that
+is too long to read, or bytes in the place of a text."""
+
+spell_document = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+"""Returns a JSON document, whose keys are texts, in its one spelling."""
 
 
 def encode_entry(values: Sequence[Any]) -> bytes:
     """Return the entry of an event from its values, in the order of FIELDS: ids as 36 characters
     or None, the time as ``write_time`` gives it, the two documents as JSON text."""
+    spelled = list(values)
+    for place in DOCUMENTS:
+        spelled[place] = canonical(spelled[place])
+    return spell_entry(spelled)
+
+
+def spell_entry(values: Sequence[Any]) -> bytes:
+    """The same from documents that are in their one spelling already."""
     action, actor, actor_kind, at, channel, hidden, key, facts, pk, org, outcome, *rest = values
     person, request, subject, subject_kind = rest
     return (
         f'{{"action":{quote(action)},"actor_id":{_id(actor)},"actor_kind":{quote(actor_kind)},'
-        f'"at":"{at}","channel":{quote(channel)},"commitments":{canonical(hidden)},'
-        f'"credential_id":{_id(key)},"facts":{canonical(facts)},"id":"{pk}",'
+        f'"at":"{at}","channel":{quote(channel)},"commitments":{hidden},'
+        f'"credential_id":{_id(key)},"facts":{facts},"id":"{pk}",'
         f'"organization_id":{_id(org)},"outcome":{quote(outcome)},"person_id":{_id(person)},'
         f'"request_id":{quote(request)},"subject_id":{_id(subject)},'
         f'"subject_kind":{quote(subject_kind)}}}'
@@ -63,14 +79,19 @@ def encode_entry(values: Sequence[Any]) -> bytes:
 
 def hash_entry(values: Sequence[Any]) -> bytes:
     """Return the leaf of an event from its values."""
-    return sha256(b"\x00" + EVENT + encode_entry(values)).digest()
+    return leaf_of(encode_entry(values))
+
+
+def leaf_of(entry: bytes) -> bytes:
+    """Return the leaf of an entry."""
+    return sha256(b"\x00" + EVENT + entry).digest()
 
 
 def hash_object(event: Mapping[str, Any]) -> bytes:
     """Return the leaf of an event as an export spells it. ValueError when it is none."""
     if sorted(event) != list(FIELDS):
         raise ValueError("not the fields of an event")
-    return sha256(b"\x00" + EVENT + _dump(event).encode("ascii")).digest()
+    return sha256(b"\x00" + EVENT + spell_document(event).encode("ascii")).digest()
 
 
 def read_entry(entry: bytes) -> dict[str, Any]:
@@ -87,13 +108,13 @@ def commit(salt: bytes, field: str, value: str) -> str:
 
 def canonical(document: str) -> str:
     """Return a JSON document in its one spelling."""
-    return document if document == "{}" else _dump(json.loads(document))
+    return document if document == "{}" else spell_document(json.loads(document))
 
 
-def write_time(at: Any) -> str:
-    """Return a time in UTC with six digits of a second, whatever they are."""
+def write_time(at: datetime) -> str:
+    """Return a time that is in UTC with six digits of a second, whatever they are."""
     return f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
-def _id(value: str | None) -> str:
+def _id(value: Any) -> str:
     return "null" if value is None else f'"{value}"'

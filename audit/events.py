@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from operator import itemgetter
 from secrets import token_bytes
 from typing import Any
 from uuid import UUID
@@ -11,10 +12,21 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from audit.actors import Actor
-from audit.entries import SALT, commit
+from audit.entries import (
+    FIELDS,
+    SALT,
+    canonical,
+    commit,
+    spell_document,
+    spell_entry,
+    write_time,
+)
 from audit.listeners import Told, Witness, listeners_to
 from audit.models import AuditEvent, EventDetail
 from audit.statements import insert_columns, insert_values
+from audit.vouching import vouch
+
+_values_of = itemgetter(*FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +93,11 @@ def record(
         "credential_id": actor.credential_id,
         "channel": actor.channel,
         "request_id": actor.request_id,
-        "facts": json.dumps(said) if said else "{}",
-        "commitments": json.dumps(hidden) if hidden else "{}",
+        "facts": canonical(json.dumps(said)) if said else "{}",
+        "commitments": spell_document(hidden) if hidden else "{}",
         "sealed_seq": None,
     }
+    event["mac"] = vouch(spell_entry(_values_of({**event, "at": _utc(now)})))
     insert_values((AuditEvent, [event]), (EventDetail, kept))
     if subject is not None and (heard := listeners_to(action)):
         witness = Witness(event_id, subject.id, event["organization_id"], said)
@@ -114,22 +127,37 @@ def record_many(
     own = actor.organization_id
     organizations = [it.organization_id or own for it in happenings]
     ids = [uuid7() for _ in happenings]
+    same: dict[str, Any] = {
+        "at": now,
+        "action": action,
+        "outcome": "done",
+        "actor_kind": actor.kind,
+        "actor_id": actor.id,
+        "person_id": actor.person_id if actor.person_id != actor.id else None,
+        "subject_kind": kind,
+        "credential_id": actor.credential_id,
+        "channel": actor.channel,
+        "request_id": actor.request_id,
+    }
+    subjects = [it.subject_id for it in happenings]
+    facts = [canonical(it.facts) for it in happenings]
     insert_columns(
         AuditEvent,
         {
+            **same,
             "id": ids,
-            "at": now,
-            "action": action,
-            "actor_kind": actor.kind,
-            "actor_id": actor.id,
-            "person_id": actor.person_id if actor.person_id != actor.id else None,
-            "subject_kind": kind,
-            "subject_id": [it.subject_id for it in happenings],
+            "subject_id": subjects,
             "organization_id": organizations if any(organizations) else None,
-            "credential_id": actor.credential_id,
-            "channel": actor.channel,
-            "request_id": actor.request_id,
-            "facts": [it.facts for it in happenings],
+            "facts": facts,
+            "mac": _vouch_for(
+                {**same, "at": _utc(now), "commitments": "{}"},
+                {
+                    "id": ids,
+                    "subject_id": subjects,
+                    "organization_id": organizations,
+                    "facts": facts,
+                },
+            ),
         },
     )
     if happenings and (heard := listeners_to(action)):
@@ -139,3 +167,17 @@ def record_many(
         ]
         for listener in heard:
             listener(Told(action, kind, witnesses, now))
+
+
+def _vouch_for(same: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]) -> list[bytes]:
+    """Return the codes of many events, of which some values are the same."""
+    names = list(columns)
+    rows = zip(*columns.values(), strict=True)
+    return [
+        vouch(spell_entry(_values_of({**same, **dict(zip(names, row, strict=True))})))
+        for row in rows
+    ]
+
+
+def _utc(at: datetime) -> str:
+    return write_time(at.astimezone(UTC))

@@ -56,7 +56,9 @@ def forget_events(ids: Collection[UUID], *, because: str = "retention") -> int:
         # Only what the tree holds can be shown to have been there.
         seal(now=timezone.now())
     found = list(
-        going.order_by("sealed_seq").values_list("id", "sealed_seq", "action", "subject_id")
+        going.exclude(sealed_seq=None)
+        .order_by("sealed_seq")
+        .values_list("id", "sealed_seq", "action", "subject_id")
     )
     if not found:
         return 0

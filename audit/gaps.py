@@ -1,17 +1,19 @@
 """Reading from the database what accounts for gaps in the log."""
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import models
+from django.db import DatabaseError, models
 from django.db.models.functions import Cast
 
 from audit.evidence import ENDINGS, FORGOTTEN, Evidence, note
 from audit.models import AuditEvent
+from audit.rows import PLACE, read_waiting
+from audit.vouching import vouched_entry
 
 UnderWay = Callable[[], Collection[UUID]]
 
@@ -24,26 +26,46 @@ def register_under_way(find: UnderWay) -> None:
 
 
 def read_evidence() -> Evidence:
-    """Return what accounts for gaps now."""
+    """Return what accounts for gaps now: sealed events, and those that wait for their seal and are
+    vouched for."""
     # As text: a value that somebody has spoiled must not keep the rest from being read.
-    log: Any = models.QuerySet(AuditEvent).order_by()
+    log: Any = models.QuerySet(AuditEvent).exclude(sealed_seq=None).order_by()
     erased: dict[str, str] = {}
     for ending in ENDINGS:
         told = log.filter(action__endswith=ending).exclude(subject_id=None)
         for subject, at in _texts(told, "subject_id", "at").iterator(chunk_size=5_000):
-            with suppress(ValueError):
-                note(erased, str(UUID(subject)), datetime.fromisoformat(at))
+            _note(erased, subject, at)
+    facts = [text for (text,) in _texts(log.filter(action=FORGOTTEN), "facts")]
+    for values in _read_waiting():
+        if values[PLACE["action"]] == FORGOTTEN:
+            facts.append(values[PLACE["facts"]])
+        else:
+            _note(erased, values[PLACE["subject_id"]], values[PLACE["at"]])
     now = datetime.now(UTC)
     for find in _under_way:
         for person in find():
             note(erased, str(person), now)
-    forgotten = _texts(log.filter(action=FORGOTTEN), "facts")
-    facts = [_read_facts(text) for (text,) in forgotten]
+    told = [_read_facts(text) for text in facts]
     return Evidence(
         erased,
-        [one for it in facts for one in _ranges(it.get("positions"))],
-        [one for it in facts for one in _ranges(it.get("bare"))],
+        [one for it in told for one in _ranges(it.get("positions"))],
+        [one for it in told for one in _ranges(it.get("bare"))],
     )
+
+
+def _read_waiting() -> Iterator[Sequence[Any]]:
+    """Yield the values of what waits, as far as it can be read and the service vouches for it."""
+    tells = " OR ".join(["action = %s", *("action LIKE %s" for _ in ENDINGS)])
+    params = [FORGOTTEN, *(f"%{ending}" for ending in ENDINGS)]
+    with suppress(DatabaseError, ValueError, TypeError):
+        for row, mac in read_waiting(f"AND ({tells})", params):
+            if vouched_entry(row.values, mac):
+                yield row.values
+
+
+def _note(erased: dict[str, str], subject: str | None, at: str) -> None:
+    with suppress(ValueError):
+        note(erased, str(UUID(subject or "")), datetime.fromisoformat(at))
 
 
 def _texts(rows: Any, *names: str) -> Any:

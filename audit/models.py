@@ -4,20 +4,25 @@ An event commits to each personal value by a salted hash, and the tree of RFC 69
 lies in tiles. Triggers of the database see to it that none of these tables is rewritten.
 """
 
-from typing import ClassVar
+import json
+from datetime import UTC
+from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import Q
 from uuid_utils.compat import uuid7
 
+from audit.entries import FIELDS, encode_entry, write_time
 from audit.querysets import AppendOnlyQuerySet
+from audit.vouching import vouch
 
 
 class AuditEvent(models.Model):
     """One thing that happened. No foreign keys: an event outlives everything it speaks of.
 
     ``person_id`` is the human behind the actor where that is not the actor itself. ``sealed_seq``
-    is the event's position in the tree, from 0; the sealer gives it, once.
+    is the event's position in the tree, from 0; the sealer gives it, once. Until then ``mac`` shows
+    that the service wrote the event.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -36,6 +41,7 @@ class AuditEvent(models.Model):
     facts = models.JSONField(default=dict, blank=True)
     commitments = models.JSONField(default=dict, blank=True)
     sealed_seq = models.BigIntegerField(null=True, editable=False)
+    mac = models.BinaryField(null=True, max_length=32)
 
     objects = models.Manager.from_queryset(AppendOnlyQuerySet)()
 
@@ -76,6 +82,19 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.subject_kind}:{self.subject_id}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Write a new event, vouched for like one of ``record``."""
+        self.vouch()
+        super().save(*args, **kwargs)
+
+    def vouch(self) -> None:
+        if self.mac is None and self.sealed_seq is None:
+            values = {name: getattr(self, name) for name in FIELDS}
+            values["at"] = write_time(self.at.astimezone(UTC))
+            values["facts"] = json.dumps(self.facts)
+            values["commitments"] = json.dumps(self.commitments)
+            self.mac = vouch(encode_entry([values[name] for name in FIELDS]))
 
 
 class EventDetail(models.Model):

@@ -35,17 +35,27 @@ class Row(NamedTuple):
 
 def read_rows(where: str, params: Sequence[Any] = ()) -> Iterator[Row]:
     """Yield the events that a condition finds, in its order, without holding them all."""
+    return map(Row._make, _read("sealed_seq", where, params))
+
+
+def read_waiting(where: str = "", params: Sequence[Any] = ()) -> Iterator[tuple[Row, bytes | None]]:
+    """Yield the events that wait for their seal, each with the code that vouches for it."""
+    for mac, values in _read("mac", f"WHERE sealed_seq IS NULL {where}", params):
+        yield Row(None, values), mac
+
+
+def _read(first: str, where: str, params: Sequence[Any]) -> Iterator[tuple[Any, Sequence[Any]]]:
+    """Yield one column as it is, and the values of an entry."""
     connection: Any = connections[DEFAULT_DB_ALIAS]
     is_postgres = connection.vendor == "postgresql"
     columns = ", ".join(map(_as_text, FIELDS)) if is_postgres else ", ".join(FIELDS)
-    sql = f"SELECT sealed_seq, {columns} FROM {TABLE} {where}"  # noqa: S608 - names of our own
-    spell = Row._make if is_postgres else _spell_sqlite
+    sql = f"SELECT {first}, {columns} FROM {TABLE} {where}"  # noqa: S608 - names of our own
     with connection.chunked_cursor() as cursor:
         cursor.itersize = MANY
         cursor.execute(sql, list(params))
         while rows := cursor.fetchmany(MANY):
             for row in rows:
-                yield spell((row[0], row[1:]))
+                yield row[0], row[1:] if is_postgres else _spell_sqlite(row[1:])
 
 
 def read_sealed(start: int, end: int) -> Iterator[Row]:
@@ -82,29 +92,25 @@ def _as_text(field: str) -> str:
     return field
 
 
-def _spell_sqlite(row: tuple[Any, Sequence[Any]]) -> Row:
-    seq, values = row
+def _spell_sqlite(values: Sequence[Any]) -> Sequence[Any]:
     (action, actor, actor_kind, at, channel, hidden, key, facts, pk, org, outcome, *rest) = values
     person, request, subject, subject_kind = rest
-    return Row(
-        seq,
-        (
-            action,
-            _dash(actor),
-            actor_kind,
-            _time(at),
-            channel,
-            hidden,
-            _dash(key),
-            facts,
-            _dash(pk),
-            _dash(org),
-            outcome,
-            _dash(person),
-            request,
-            _dash(subject),
-            subject_kind,
-        ),
+    return (
+        action,
+        _dash(actor),
+        actor_kind,
+        _time(at),
+        channel,
+        hidden,
+        _dash(key),
+        facts,
+        _dash(pk),
+        _dash(org),
+        outcome,
+        _dash(person),
+        request,
+        _dash(subject),
+        subject_kind,
     )
 
 

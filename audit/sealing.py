@@ -5,9 +5,11 @@ position yet, not what comes after the last id: a transaction that commits late 
 and goes into the next seal. One sealer works at a time, under a lock on one row. Each batch is a
 transaction of its own with positions, tiles and checkpoint in it, so that a crash leaves a log that
 is sealed up to the batch before.
+
+What the service does not vouch for (``vouching``) stays unsealed, unless an operator accepts it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,12 +18,15 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from audit import notes, signers
-from audit.entries import hash_entry
+from audit.actors import Actor
+from audit.entries import encode_entry, leaf_of
+from audit.events import record
 from audit.merkle import Range
 from audit.models import AuditEvent, Checkpoint, TreeHead
-from audit.rows import Row, read_rows
+from audit.rows import Row, read_waiting
 from audit.statements import as_array
 from audit.tiles import DamagedTree, Tiles, extend
+from audit.vouching import vouched_entry
 
 BATCH = 5_000
 
@@ -33,58 +38,86 @@ class BrokenTree(DamagedTree):
 
 @dataclass(frozen=True)
 class Sealed:
-    """What a sealer did: how many events, in how many batches, and how large the tree is now.
-    ``is_busy`` when another one was at it."""
+    """What a sealer did: how many events, in how many batches, how large the tree is now, and how
+    many events were refused. ``is_busy`` when another one was at it."""
 
     events: int = 0
     batches: int = 0
     size: int = 0
+    refused: int = 0
     is_busy: bool = False
 
 
-def seal(*, now: datetime, limit: int | None = None, batch: int = BATCH) -> Sealed:
-    """Seal what is committed, ``limit`` events at most. Raises BrokenTree, or ImproperlyConfigured
-    without a key."""
-    events = batches = 0
+@dataclass(frozen=True)
+class Batch:
+    """What was done in one transaction, and the last id that was looked at."""
+
+    sealed: int = 0
+    refused: int = 0
+    last: UUID | None = None
+
+
+def seal(
+    *,
+    now: datetime,
+    limit: int | None = None,
+    batch: int = BATCH,
+    accepted: Collection[UUID] = (),
+) -> Sealed:
+    """Seal what is committed, ``limit`` events at most, those that are ``accepted`` without a look
+    at who wrote them. Raises BrokenTree, or ImproperlyConfigured without a key."""
+    events = batches = refused = 0
     after: UUID | None = None
     while True:
         room = batch if limit is None else min(batch, limit - events)
         if room <= 0:
             break
-        done = seal_batch(now=now, limit=room, after=after)
+        done = seal_batch(now=now, limit=room, after=after, accepted=accepted)
         if done is None:
-            return Sealed(events, batches, _size(), is_busy=True)
-        events, batches = events + len(done), batches + bool(done)
-        if len(done) < room:
+            return Sealed(events, batches, _size(), refused, is_busy=True)
+        events, batches = events + done.sealed, batches + bool(done.sealed)
+        refused += done.refused
+        if done.sealed + done.refused < room:
             break
-        after = done[-1]
-    return Sealed(events, batches, _size())
+        after = done.last
+    return Sealed(events, batches, _size(), refused)
+
+
+def accept(events: Collection[UUID], *, now: datetime) -> Sealed:
+    """Seal events that the service does not vouch for, such as those that waited when its secret
+    was lost. An event of its own names them."""
+    facts = {"events": sorted(map(str, events))}
+    record("audit.accepted", actor=Actor.system("audit"), subject=None, now=now, facts=facts)
+    return seal(now=now, accepted=events)
 
 
 def count_unsealed() -> int:
     return AuditEvent.objects.filter(sealed_seq=None).count()
 
 
-def seal_batch(*, now: datetime, limit: int, after: UUID | None = None) -> list[UUID] | None:
-    """Seal up to so many events in one transaction; return their ids, or None when another sealer
-    is at work.
+def seal_batch(
+    *, now: datetime, limit: int, after: UUID | None = None, accepted: Collection[UUID] = ()
+) -> Batch | None:
+    """Look at so many events and seal them in one transaction; None when another sealer is at work.
 
     ``after`` is the last id of the batch before, in the same run: what lies before it is dead in
     the index, and is not gone through again. The next run begins from the beginning.
     """
     # Looked at first without the lock, so that an idle sealer keeps nobody from writing.
     if not AuditEvent.objects.filter(sealed_seq=None).order_by("sealed_seq", "id").exists():
-        return []
+        return Batch()
     signer = signers.signer()
     with transaction.atomic():
         if (head := _lock()) is None:
             return None
-        rows = _find(after, limit)
-        if not rows:
-            return []
+        seen = _find(after, limit)
+        vouched = [(row, entry) for row, mac in seen if (entry := _vouched(row, mac, accepted))]
+        done = Batch(len(vouched), len(seen) - len(vouched), UUID(seen[-1][0].id) if seen else None)
+        if not vouched:
+            return done
         tree = read_tree(head.size)
-        leaves = [hash_entry(row.values) for row in rows]
-        _give_positions(head.size, rows)
+        leaves = [leaf_of(entry) for _, entry in vouched]
+        _give_positions(head.size, [row for row, _ in vouched])
         extend(head.size, leaves)
         for leaf in leaves:
             tree.append(leaf)
@@ -93,7 +126,7 @@ def seal_batch(*, now: datetime, limit: int, after: UUID | None = None) -> list[
         Checkpoint.objects.create(size=tree.size, at=at, note=signer.sign(found))
         head.size = tree.size
         head.save()
-    return [UUID(row.id) for row in rows]
+    return done
 
 
 def read_tree(size: int) -> Range:
@@ -112,15 +145,20 @@ def read_tree(size: int) -> Range:
     return tree
 
 
-def _find(after: UUID | None, limit: int) -> list[Row]:
+def _find(after: UUID | None, limit: int) -> list[tuple[Row, bytes | None]]:
     further, params = "", list[Any]([limit])
     if after is not None:
         field: Any = AuditEvent._meta.pk
         further = "AND id > %s "
         params.insert(0, field.get_db_prep_value(after, connections[DEFAULT_DB_ALIAS]))
-    return list(
-        read_rows(f"WHERE sealed_seq IS NULL {further}ORDER BY sealed_seq, id LIMIT %s", params)
-    )
+    return list(read_waiting(f"{further}ORDER BY sealed_seq, id LIMIT %s", params))
+
+
+def _vouched(row: Row, mac: bytes | None, accepted: Collection[UUID]) -> bytes:
+    """Return an event's entry when it may be sealed, and nothing otherwise."""
+    if (entry := vouched_entry(row.values, mac)) or not accepted:
+        return entry
+    return encode_entry(row.values) if UUID(row.id) in accepted else b""
 
 
 def _lock() -> TreeHead | None:
@@ -136,15 +174,15 @@ def _give_positions(first: int, rows: Sequence[Row]) -> None:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(
-                f"UPDATE {table} AS e SET sealed_seq = %s + u.n - 1 "  # noqa: S608
+                f"UPDATE {table} AS e SET sealed_seq = %s + u.n - 1, mac = NULL "  # noqa: S608
                 "FROM unnest(%s::uuid[]) WITH ORDINALITY AS u(id, n) "
-                "WHERE e.id = u.id AND e.sealed_seq IS NULL",
+                "WHERE e.id = u.id",
                 [first, as_array([row.id for row in rows])],
             )
             done = cursor.rowcount
         else:
             cursor.executemany(
-                f"UPDATE {table} SET sealed_seq = %s WHERE id = %s AND sealed_seq IS NULL",  # noqa: S608
+                f"UPDATE {table} SET sealed_seq = %s, mac = NULL WHERE id = %s",  # noqa: S608
                 [(seq, row.id.replace("-", "")) for seq, row in enumerate(rows, first)],
             )
             done = cursor.rowcount

@@ -281,6 +281,8 @@ def as_array(values: Iterable[Any]) -> str:
         # No text in PostgreSQL holds a NUL, so one may stand between two.
         escaped = "\0".join(listed).replace("\\", "\\\\").replace('"', '\\"')
         return '{"' + escaped.replace("\0", '","') + '"}'
+    if kinds == {bytes}:
+        return "{" + ",".join([f'"\\\\x{it.hex()}"' for it in listed]) + "}"
     return "{" + ",".join([_spell_element(it) for it in listed]) + "}"
 
 

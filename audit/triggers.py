@@ -1,6 +1,7 @@
 """The triggers that make the log append-only in the database itself, for the migration.
 
-What they let pass: an event gets its position, once, and nothing else of it changes; a tile grows
+What they let pass: an event gets its position, once, and loses the code that vouched for it till
+then, and nothing else of it changes; a tile grows
 at its end; personal values and events leave through the door (``doors``). TRUNCATE is refused where
 there is one. Only somebody who may alter the tables can remove the triggers, and then the tree
 tells.
@@ -34,7 +35,7 @@ COLUMNS = (
     "facts",
     "commitments",
 )
-"""All of an event but its position."""
+"""All of an event but its position, and what vouches for it until it has one."""
 
 ANY_REMOVAL = "('redact', 'forget')"
 
@@ -77,7 +78,7 @@ def postgresql() -> list[str]:
     old = ", ".join(f"OLD.{name}" for name in COLUMNS)
     new = ", ".join(f"NEW.{name}" for name in COLUMNS)
     sealing = (
-        "OLD.sealed_seq IS NULL AND NEW.sealed_seq IS NOT NULL "
+        "OLD.sealed_seq IS NULL AND NEW.sealed_seq IS NOT NULL AND NEW.mac IS NULL "
         f"AND ROW({old}) IS NOT DISTINCT FROM ROW({new})"
     )
     growing = (
@@ -135,7 +136,9 @@ def postgresql() -> list[str]:
 
 def sqlite() -> list[str]:
     same = " AND ".join(f"OLD.{name} IS NEW.{name}" for name in COLUMNS)
-    sealing = f"OLD.sealed_seq IS NULL AND NEW.sealed_seq IS NOT NULL AND {same}"
+    sealing = (
+        f"OLD.sealed_seq IS NULL AND NEW.sealed_seq IS NOT NULL AND NEW.mac IS NULL AND {same}"
+    )
     growing = (
         "OLD.id = NEW.id AND length(NEW.hashes) > length(OLD.hashes) "
         "AND substr(NEW.hashes, 1, length(OLD.hashes)) = OLD.hashes"

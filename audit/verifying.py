@@ -20,15 +20,16 @@ from django.db import DatabaseError, models
 from django.db.models import Exists, OuterRef
 
 from audit import notes
-from audit.entries import commit, hash_entry
+from audit.entries import UNSPELLABLE, commit, hash_entry
 from audit.evidence import Evidence
 from audit.gaps import read_evidence
 from audit.merkle import Range
 from audit.models import AuditEvent, Checkpoint, EventDetail, Tile
-from audit.rows import PLACE, Detail, Row, read_details, read_sealed
+from audit.rows import PLACE, Detail, Row, read_details, read_sealed, read_waiting
 from audit.sealing import count_unsealed
 from audit.signers import verifiers
 from audit.tiles import HASH, HEIGHT, WIDTH, key_of
+from audit.vouching import vouched_entry
 
 AT_ONCE = 20 * WIDTH
 
@@ -144,6 +145,7 @@ class _Pass:
                     upcoming = next(inside, None)
         self._check_upper_tiles()
         self._check_end()
+        self._check_waiting()
 
     def _note(self, fault: Fault) -> None:
         """Note what is wrong with one record, and go on while more are wanted."""
@@ -318,6 +320,20 @@ class _Pass:
         for pk in below.values_list("id", flat=True)[: self.most]:
             text = f"The event {pk} bears a position below nought."
             self._note(Fault("beyond", text, None, str(pk)))
+
+    def _check_waiting(self) -> None:
+        """Check who wrote what is not sealed yet, and whether there was more."""
+        try:
+            for row, mac in read_waiting("ORDER BY id"):
+                if not vouched_entry(row.values, mac):
+                    text = (
+                        f"The event {row.id}, which is not sealed yet, was not written by the "
+                        "service, or it was changed since."
+                    )
+                    self._note(Fault("forged", text, None, row.id))
+        except UNREADABLE as error:
+            text = f"An event that is not sealed yet cannot be read: {error}"
+            self._note(Fault("unreadable", text))
         if self.beyond:
             size, name = self.beyond[0]
             text = (
@@ -328,11 +344,9 @@ class _Pass:
 
 
 def _leaf_of(row: Row) -> bytes:
-    """Return an event's leaf; none at all for values that no service can have written, such as a
-    number that is too long to read or bytes in the place of a text."""
     try:
         return hash_entry(row.values)
-    except (ValueError, TypeError, RecursionError):
+    except UNSPELLABLE:
         return b""
 
 

@@ -19,7 +19,7 @@ SLIM = """
     DROP TRIGGER audit_auditevent_no_delete ON audit_auditevent;
     DROP TRIGGER audit_auditevent_no_truncate ON audit_auditevent;
     DROP INDEX event_unsealed, event_by_person, one_event_per_position;
-    ALTER TABLE audit_auditevent DROP COLUMN commitments, DROP COLUMN sealed_seq,
+    ALTER TABLE audit_auditevent DROP COLUMN commitments, DROP COLUMN sealed_seq, DROP COLUMN mac,
         DROP COLUMN person_id;
     ALTER TABLE audit_eventdetail DROP COLUMN salt, DROP COLUMN subject_id;
     ALTER TABLE audit_auditevent ADD COLUMN previous text NOT NULL DEFAULT '';
@@ -237,6 +237,17 @@ BUILD = r"""
     DROP TABLE made
 """
 
+
+class Everything(frozenset[UUID]):
+    """Holds every event: those that SQL has made bear no code of the service."""
+
+    def __contains__(self, event: object) -> bool:
+        return True
+
+    def __bool__(self) -> bool:
+        return True
+
+
 EVENTS_OF_ONE = 20
 VALUES_OF_ONE = 40
 
@@ -256,7 +267,7 @@ def grow(events: int) -> dict[str, Any]:
         cursor.execute("VACUUM ANALYZE audit_eventdetail")
         before = _sizes(cursor)
         started = time.perf_counter()
-        seal(now=timezone.now())
+        seal(now=timezone.now(), accepted=Everything())
         sealing = time.perf_counter() - started
         cursor.execute("VACUUM audit_auditevent")
         after = _sizes(cursor)

@@ -53,6 +53,7 @@ policy(
     harmless={
         "facts": "Written by services alone: ids, counts and codes, nothing that was typed.",
         "commitments": "Salted hashes. Without the salt, which is erased, nothing leads back.",
+        "mac": "A code over the rest of the event, under a key.",
     },
 )
 policy(

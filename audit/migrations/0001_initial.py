@@ -67,6 +67,7 @@ class Migration(migrations.Migration):
                 ('facts', models.JSONField(blank=True, default=dict)),
                 ('commitments', models.JSONField(blank=True, default=dict)),
                 ('sealed_seq', models.BigIntegerField(editable=False, null=True)),
+                ('mac', models.BinaryField(max_length=32, null=True)),
             ],
             options={
                 'ordering': ['-at', '-id'],

@@ -10,10 +10,13 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from audit.actors import Actor, Origin
+from audit.entries import encode_entry
 from audit.events import Reference, record
 from audit.models import AuditEvent, Checkpoint
+from audit.rows import read_waiting
 from audit.sealing import seal
 from audit.verifying import Kept, verify
+from audit.vouching import vouch
 
 MARKER = "192.0.2."
 
@@ -64,6 +67,12 @@ def seal_all(batch: int = 50) -> Kept:
     """Seal everything and return the newest checkpoint, as somebody elsewhere keeps it."""
     seal(now=timezone.now(), batch=batch)
     return newest()
+
+
+def vouch_for_waiting() -> None:
+    """Let everything be sealed, as somebody can who has the service's secret, too."""
+    for row, _ in list(read_waiting()):
+        events().filter(pk=row.id).update(mac=vouch(encode_entry(row.values)))
 
 
 def newest() -> Kept:

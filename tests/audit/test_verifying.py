@@ -20,7 +20,15 @@ from audit.rows import read_rows
 from audit.tiles import extend
 from audit.verifying import Kept, verify
 from erasure.signing import make_key, signing_key
-from tests.audit.logs import events, make_people, newest, seal_all, verdict, write_log
+from tests.audit.logs import (
+    events,
+    make_people,
+    newest,
+    seal_all,
+    verdict,
+    vouch_for_waiting,
+    write_log,
+)
 from tests.databases import triggers_off
 from tests.erasure.clockwork import finished
 
@@ -111,6 +119,7 @@ def rebuild(first: int) -> None:
     rows = list(read_rows("WHERE sealed_seq IS NOT NULL ORDER BY sealed_seq"))
     extend(0, [hash_entry(row.values) for row in rows])
     TreeHead.objects.create(size=first)
+    vouch_for_waiting()
 
 
 def test_a_tree_that_was_built_anew_is_found_by_its_signature(

@@ -66,6 +66,7 @@ class Spot:
         self.end = log.size
         self.bad: dict[int, set[str]] = {}
         """What must be said of which position."""
+        self.forged: set[str] = set()
 
     def take(self, *codes: str) -> int:
         position = self.free.pop()
@@ -112,6 +113,23 @@ def insert(spot: Spot) -> None:
     events().filter(pk=new).update(sealed_seq=place)
     spot.bad[spot.end] = {"beyond"}
     spot.end += 1
+
+
+def insert_before_the_seal(spot: Spot) -> None:
+    """Leave it to the service to seal what was put in."""
+    forged = AuditEvent(
+        at=timezone.now(),
+        action=spot.rng.choice(["user.erased", "audit.forgotten", "user.seen"]),
+        actor_kind="system",
+        channel="test",
+        subject_kind="user",
+        subject_id=uuid7(),
+        facts={"positions": [[0, spot.log.size]], "bare": [[0, spot.log.size]]},
+        mac=spot.rng.choice([None, b"", bytes(32), spot.rng.randbytes(32)]),
+    )
+    events: Any = models.QuerySet(AuditEvent)
+    events.bulk_create([forged])
+    spot.forged.add(str(forged.pk))
 
 
 def swap(spot: Spot) -> None:
@@ -171,7 +189,14 @@ def rebuild_with_the_key(log: Log, rng: random.Random) -> None:
     _rebuild(log, rng.randrange(log.known), signers.signer())
 
 
-OFTEN: list[Callable[[Spot], None]] = [edit, delete, insert, swap, edit_value]
+OFTEN: list[Callable[[Spot], None]] = [
+    edit,
+    delete,
+    insert,
+    insert_before_the_seal,
+    swap,
+    edit_value,
+]
 SELDOM: list[Callable[[Log, random.Random], None]] = [
     truncate,
     replay,
@@ -201,7 +226,7 @@ def _level(level: int) -> tuple[int, int]:
 
 
 def _rebuild(log: Log, position: int, signer: Signer) -> None:
-    log.at(position).update(action="other")
+    log.at(position).update(action="forged")
     [row] = read_sealed(position, position + 1)
     node, index, level = hash_entry(row.values), position, 0
     for tile in _above(position):
@@ -249,12 +274,14 @@ def tamper_here_and_there(log: Log, rng: random.Random, count: int) -> Counter[s
             tamper = rng.choice(OFTEN)
             tamper(spot)
             done[tamper.__name__] += 1
-        report = verify([log.kept], most=1_000)
-        named = {it.position: {it.code} for it in report.faults if it.code != "orphan"}
+        assert seal(now=timezone.now()).refused == len(spot.forged)
+        faults = verify([log.kept], most=1_000).faults
+        named = {it.position: {it.code} for it in faults if it.position is not None}
         assert named == spot.bad, done
+        assert {it.event for it in faults if it.code == "forged"} == spot.forged
         first = verify([log.kept]).fault
         assert first is not None
-        assert (first.position, {first.code}) == min(spot.bad.items())
+        assert (first.code, first.position) == (faults[0].code, faults[0].position)
     return done
 
 

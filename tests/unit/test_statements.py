@@ -136,6 +136,11 @@ def test_rows_are_inserted_with_one_statement() -> None:
         assert not row._state.adding
 
 
+def _spelled(field: Any, row: Any) -> Any:
+    value = getattr(row, field.attname)
+    return bytes(value) if isinstance(value, memoryview) else value
+
+
 @pytest.mark.parametrize("many", [1, 2])
 def test_rows_of_two_models_go_together(vendor: str, many: int) -> None:
     now = timezone.now()
@@ -152,7 +157,7 @@ def test_rows_of_two_models_go_together(vendor: str, many: int) -> None:
     for row in (event, *details):
         stored = type(row)._default_manager.get(pk=row.pk)
         for field in row._meta.concrete_fields:
-            assert field.value_to_string(stored) == field.value_to_string(row)
+            assert _spelled(field, stored) == _spelled(field, row)
         assert not row._state.adding
 
 

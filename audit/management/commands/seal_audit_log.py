@@ -1,11 +1,15 @@
 """``manage.py seal_audit_log``: what a worker does every ten seconds, once and in full."""
 
+from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from audit.models import AuditEvent
 from audit.publishing import publish
+from audit.sealing import accept as accept_events
 from audit.sealing import count_unsealed, seal
 from audit.signers import verifiers
 from audit.tiles import DamagedTree
@@ -18,25 +22,62 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--dry-run", action="store_true", help="only say how much there is to do"
+        )
         mode = parser.add_mutually_exclusive_group()
-        mode.add_argument("--dry-run", action="store_true", help="only say how much there is to do")
         mode.add_argument(
             "--show-keys", action="store_true", help="print the public keys, for offline verifiers"
         )
+        mode.add_argument(
+            "--accept",
+            metavar="EVENT",
+            nargs="+",
+            default=[],
+            help="seal these events, too, although the service does not vouch for them, as when "
+            "SECRET_KEY was lost; the log tells of it",
+        )
 
-    def handle(self, *, dry_run: bool, show_keys: bool, **options: Any) -> None:
+    def handle(
+        self, *, dry_run: bool, show_keys: bool, accept: Sequence[str], **options: Any
+    ) -> None:
         if show_keys:
             self.stdout.write("\n".join(map(str, verifiers())))
             return
+        accepted = _find(accept)
         if dry_run:
-            self.stdout.write(f"{count_unsealed()} events would be sealed.")
+            self.stdout.write(f"{count_unsealed()} events wait for their seal.")
+            if accepted:
+                self.stdout.write(f"Would be accepted: {_events(len(accepted))}.")
             return
         now = timezone.now()
         try:
-            done = seal(now=now)
+            done = accept_events(accepted, now=now) if accepted else seal(now=now)
         except DamagedTree as error:
             raise CommandError(str(error)) from error
         text = "Another sealer is at work; " if done.is_busy else ""
         self.stdout.write(f"{text}{done.events} events sealed, {done.size} in all.")
+        if done.refused:
+            self.stdout.write(
+                f"{_events(done.refused)} refused: the service did not write them, or not so. See "
+                "verify_audit_log."
+            )
         for name, reason in publish(now=now).items():
             self.stderr.write(f"Not published to {name}: {reason}. The next seal tries again.")
+
+
+def _find(texts: Sequence[str]) -> list[UUID]:
+    found = []
+    for text in texts:
+        try:
+            event = UUID(text)
+        except ValueError:
+            event = None
+        if event is None or not AuditEvent.objects.filter(pk=event, sealed_seq=None).exists():
+            raise CommandError(f"{text} is not an event that waits for its seal.", returncode=2)
+        found.append(event)
+    return found
+
+
+def _events(count: int) -> str:
+    return "1 event" if count == 1 else f"{count} events"
