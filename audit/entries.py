@@ -113,7 +113,7 @@ def canonical(document: str) -> str:
 
 def write_time(at: datetime) -> str:
     """Return a time that is in UTC with six digits of a second, whatever they are."""
-    return f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"
+    return at.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def _id(value: Any) -> str:
