@@ -171,10 +171,9 @@ def record_many(
 
 def _vouch_for(same: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]) -> list[bytes]:
     """Return the codes of many events, of which some values are the same."""
-    names = list(columns)
     rows = zip(*columns.values(), strict=True)
     return [
-        vouch(spell_entry(_values_of({**same, **dict(zip(names, row, strict=True))})))
+        vouch(spell_entry(_values_of({**same, **dict(zip(columns, row, strict=True))})))
         for row in rows
     ]
 

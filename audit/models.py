@@ -85,10 +85,12 @@ class AuditEvent(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Write a new event, vouched for like one of ``record``."""
-        self.vouch()
+        if self._state.adding:
+            self.vouch()
         super().save(*args, **kwargs)
 
     def vouch(self) -> None:
+        """Give an event that is not written yet its code, unless it has one."""
         if self.mac is None and self.sealed_seq is None:
             values = {name: getattr(self, name) for name in FIELDS}
             values["at"] = write_time(self.at.astimezone(UTC))

@@ -1,10 +1,9 @@
 """The triggers that make the log append-only in the database itself, for the migration.
 
-What they let pass: an event gets its position, once, and loses the code that vouched for it till
-then, and nothing else of it changes; a tile grows
-at its end; personal values and events leave through the door (``doors``). TRUNCATE is refused where
-there is one. Only somebody who may alter the tables can remove the triggers, and then the tree
-tells.
+What they let pass: an event gets its position, once, for the code that vouched for it, and nothing
+else of it changes; a tile grows at its end; personal values and events leave through the door
+(``doors``). TRUNCATE is refused where there is one. Only somebody who may alter the tables can
+remove the triggers, and then the tree tells.
 """
 
 from collections.abc import Iterator
