@@ -6,6 +6,7 @@ log has one of its own.
 """
 
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -14,13 +15,13 @@ from uuid import UUID
 from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.mail import send_mail
-from django.db.models import Q
 
 from audit.gaps import register_under_way
 from audit.notes import Signer, Verifier, read_jwk
 from audit.publishing import Publisher, register_archive, register_publishers
 from audit.signers import register_signer
 from erasure import signing
+from erasure.exceptions import LedgerUnavailable
 from erasure.ledger import open_ledger
 from erasure.ledgerfile import FileLedger, write_safely
 from erasure.ledgerstorage import StorageLedger
@@ -86,11 +87,20 @@ def read_kept() -> Iterable[tuple[str, str]]:
 
 def find_under_way() -> Collection[UUID]:
     """Return the subjects whose rows are going piece by piece: the event that accounts for it comes
-    with the last one."""
+    with the last one. The ledger must know of each, for in the database anybody may say so."""
     from erasure.models import DeletionRequest
 
-    begun = Q(state__in=("running", "failed")) | ~Q(cursor={})
-    return list(DeletionRequest.objects.open().filter(begun).values_list("subject_id", flat=True))
+    rows = DeletionRequest.objects.open().exclude(cursor={}).values_list("subject_id", "cursor")
+    begun = {(str(pk), cursor.get("intent")): pk for pk, cursor in rows if "begun" in cursor}
+    ledger = open_ledger()
+    if not begun or not ledger:
+        return list(begun.values())
+    known = set()
+    with suppress(LedgerUnavailable):
+        for _, entry in ledger.read():
+            if entry.state == "intent" and (str(entry.subject_id), str(entry.id)) in begun:
+                known.add(entry.subject_id)
+    return known
 
 
 def register() -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection, models
+from django.test import override_settings
 from django.utils import timezone
 
 from audit import sealing, signers
@@ -19,6 +21,8 @@ from audit.notes import Signer
 from audit.rows import read_rows
 from audit.tiles import extend
 from audit.verifying import Kept, verify
+from erasure.ledger import open_ledger
+from erasure.models import DeletionRequest
 from erasure.signing import make_key, signing_key
 from tests.audit.logs import (
     events,
@@ -31,6 +35,7 @@ from tests.audit.logs import (
 )
 from tests.databases import triggers_off
 from tests.erasure.clockwork import finished
+from tests.ledgers import a_ledger, entry
 
 pytestmark = pytest.mark.django_db
 
@@ -231,16 +236,29 @@ def test_a_lawful_erasure_passes_and_the_same_without_its_record_does_not() -> N
     assert "no erasure accounts for it" in found.text
 
 
-def test_an_erasure_that_is_under_way_accounts_for_what_is_gone_already() -> None:
+@pytest.mark.parametrize("has_ledger", [True, False])
+def test_an_erasure_that_is_under_way_accounts_for_what_is_gone_already(
+    tmp_path: Path, has_ledger: bool
+) -> None:
     people = make_people(2)
     write_log(people, 20)
     seal_all()
     redact_person(people[0])
-    assert verdict() is not None
-    finished(
-        ago=timedelta(), subject_id=people[0], state="running", finished_at=None, cursor={"at": "x"}
-    )
-    assert verdict() is None
+    intent = entry(subject_id=people[0])
+    cursor = {"begun": True, "intent": str(intent.id)}
+    with a_ledger(tmp_path) if has_ledger else override_settings(ERASURE_LEDGER=""):
+        assert verdict() is not None
+        request = finished(
+            ago=timedelta(), subject_id=people[0], state="failed", finished_at=None, cursor=cursor
+        )
+        # Without a ledger nobody else can say so.
+        assert (verdict() is None) is not has_ledger
+        open_ledger().intend([entry(subject_id=people[1]), entry(id=intent.id)])
+        assert (verdict() is None) is not has_ledger
+        open_ledger().intend([intent])
+        assert verdict() is None
+        DeletionRequest.objects.filter(pk=request.pk).update(cursor={"large": True})
+        assert verdict() is not None
 
 
 def test_events_that_were_forgotten_lawfully_leave_their_hash(kept: Kept) -> None:
