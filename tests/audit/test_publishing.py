@@ -175,7 +175,7 @@ def test_a_log_that_cannot_be_sealed_keeps_a_worker_from_nothing_else() -> None:
     with override_settings(AUDIT_SEAL_EVERY=timedelta()):
         Sealer().run()
     assert run("seal_audit_log")[0] == 1
-    assert run("seal_audit_log", "--dry-run")[1] == "3 events wait for their seal.\n"
+    assert run("seal_audit_log", "--dry-run")[1] == "3 events to be sealed.\n"
     later = timezone.now() + timedelta(hours=1)
     with override_settings(ERASURE_SWEEP_EXPECTED=True):
         assert check_audit(later).text == "warning: events of the audit log wait to be sealed"

@@ -46,7 +46,7 @@ class Command(BaseCommand):
             return
         accepted = _find(accept)
         if dry_run:
-            self.stdout.write(f"{count_unsealed()} events wait for their seal.")
+            self.stdout.write(f"{_events(count_unsealed())} to be sealed.")
             if accepted:
                 self.stdout.write(f"Would be accepted: {_events(len(accepted))}.")
             return
