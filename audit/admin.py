@@ -83,6 +83,8 @@ class AuditEventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Position in the sealed log")
     def position(self, event: AuditEvent) -> str:
+        if event.is_forged:
+            return "not sealed: the service did not write this event, or it was changed since"
         return "not sealed yet" if event.sealed_seq is None else str(event.sealed_seq)
 
     @admin.display(description="Key")

@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from audit.entries import FIELDS, encode_entry, write_time
 from audit.querysets import AppendOnlyQuerySet
-from audit.vouching import vouch
+from audit.vouching import vouch, vouched_entry
 
 
 class AuditEvent(models.Model):
@@ -92,11 +92,20 @@ class AuditEvent(models.Model):
     def vouch(self) -> None:
         """Give an event that is not written yet its code, unless it has one."""
         if self.mac is None and self.sealed_seq is None:
-            values = {name: getattr(self, name) for name in FIELDS}
-            values["at"] = write_time(self.at.astimezone(UTC))
-            values["facts"] = json.dumps(self.facts)
-            values["commitments"] = json.dumps(self.commitments)
-            self.mac = vouch(encode_entry([values[name] for name in FIELDS]))
+            self.mac = vouch(encode_entry(self._values()))
+
+    @property
+    def is_forged(self) -> bool:
+        """Whether it waits for its seal and is not as the service wrote it, if the service did."""
+        mac = None if self.mac is None else bytes(self.mac)
+        return self.sealed_seq is None and not vouched_entry(self._values(), mac)
+
+    def _values(self) -> list[Any]:
+        values = {name: getattr(self, name) for name in FIELDS}
+        values["at"] = write_time(self.at.astimezone(UTC))
+        values["facts"] = json.dumps(self.facts)
+        values["commitments"] = json.dumps(self.commitments)
+        return [values[name] for name in FIELDS]
 
 
 class EventDetail(models.Model):

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 from django.db import connection, transaction
+from django.test import Client
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -16,6 +17,7 @@ from audit.models import AuditEvent, EventDetail
 from audit.rows import read_waiting
 from audit.sealing import Sealed, seal
 from audit.vouching import vouched_entry
+from tests.admin.desk import sign_in_superuser
 from tests.audit.logs import events, make_people, seal_all, verdict, write_log
 from tests.commands.shell import run
 from tests.databases import triggers_off
@@ -67,6 +69,20 @@ def test_what_was_put_in_is_not_sealed_and_is_named() -> None:
     assert code == 1
     assert all(str(pk) in said for pk in forged)
     assert run("seal_audit_log")[1].startswith("0 events sealed, 8 in all.\n3 events refused")
+
+
+def test_whoever_reads_the_log_is_told_what_was_put_in(client: Client) -> None:
+    sign_in_superuser(client)
+    mine = record("a", actor=SYSTEM, subject=Reference("user", uuid7()), now=timezone.now())
+    forged = forge("user.deleted", uuid7())
+    told = run("audit_log")[1].splitlines()
+    assert [line for line in told if "FORGED" in line and "user.deleted" in line]
+    assert [line for line in told if "unsealed" in line and "  a  " in line]
+    page = "/admin/audit/auditevent/{}/change/"
+    assert "the service did not write this" in client.get(page.format(forged)).text
+    assert "not sealed yet" in client.get(page.format(mine)).text
+    seal(now=timezone.now())
+    assert "not sealed yet" not in client.get(page.format(mine)).text
 
 
 def test_what_was_changed_before_its_seal_is_named() -> None:

@@ -56,6 +56,8 @@ def _as_line(event: AuditEvent) -> str:
     subject = f"{event.subject_kind}:{event.subject_id}" if event.subject_id else "-"
     actor = f"{event.actor_kind}:{event.actor_id}" if event.actor_id else event.actor_kind
     place = "unsealed" if event.sealed_seq is None else f"#{event.sealed_seq}"
+    if event.is_forged:
+        place = "FORGED"
     facts = f"  {json.dumps(event.facts)}" if event.facts else ""
     return (
         f"{at}  {place}  {event.action}  {subject}  by {actor}  {event.channel}  "
