@@ -90,6 +90,16 @@ def test_what_is_kept_goes_when_its_time_after_the_erasure_is_over() -> None:
     assert exists(old, young) == [True, True]
 
 
+def test_an_event_that_the_service_did_not_write_stays_and_holds_nothing_up() -> None:
+    old = finished(ago=YEAR + DAY)
+    values = {"actor_kind": "system", "channel": "test", "subject_kind": "user", "mac": bytes(32)}
+    forged = AuditEvent(at=timezone.now(), action="x", subject_id=old.subject_id, **values)
+    forged.save(force_insert=True)
+    gone = event(old.subject_id)
+    assert enforce() == {"audit.AuditEvent": 1}
+    assert exists(gone, forged) == [False, True]
+
+
 def test_requests_and_holds_of_the_erased_go_in_the_end() -> None:
     with charlie_untouched():
         request = finished(ago=3 * YEAR + DAY)
