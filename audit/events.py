@@ -1,6 +1,5 @@
 """Writing events."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,6 +8,7 @@ from secrets import token_bytes
 from typing import Any
 from uuid import UUID
 
+import uuid_utils
 from uuid_utils.compat import uuid7
 
 from audit.actors import Actor
@@ -57,50 +57,53 @@ def record(
     actor's address and user agent are among them; leave it off where the event tells of that very
     person's erasure. Listeners hear of it in the same transaction; not of one without a subject.
     """
-    kind, subject_id = (subject.kind, subject.id) if subject else ("", None)
+    kind, subject_id = (subject.kind, _text(subject.id)) if subject else ("", None)
     personal: dict[str, str] = {"reason": actor.reason, **(details or {})}
     if keep_details and actor.person_id:
         personal |= {"address": actor.origin.address, "user_agent": actor.origin.user_agent}
-    person_id = actor.person_id or actor.user_id
-    event_id, said, hidden = uuid7(), dict(facts or {}), dict[str, str]()
-    kept: list[dict[str, Any]] = []
+    event_id, said = uuid7(), dict(facts or {})
+    organization = organization_id or actor.organization_id
+    # Ids as texts: the entry needs them so, and the driver takes them sooner than objects.
+    own, actor_id, person_id = str(event_id), _text(actor.id), _text(actor.person_id)
+    behind = person_id or _text(actor.user_id)
+    hidden, kept = dict[str, str](), list[dict[str, Any]]()
     for field, value in personal.items():
         if value:
             salt = token_bytes(SALT)
             hidden[field] = commit(salt, field, value)
             kept.append(
                 {
-                    "id": uuid7(),
-                    "event_id": event_id,
-                    "person_id": person_id,
-                    "subject_id": subject_id if subject_id != person_id else None,
+                    "id": str(uuid_utils.uuid7()),
+                    "event_id": own,
+                    "person_id": behind,
+                    "subject_id": subject_id if subject_id != behind else None,
                     "field": field,
                     "value": value,
                     "salt": salt,
                 }
             )
-    event: dict[str, Any] = {
-        "id": event_id,
-        "at": now,
-        "action": action,
-        "outcome": outcome,
-        "actor_kind": actor.kind,
-        "actor_id": actor.id,
-        "person_id": actor.person_id if actor.person_id != actor.id else None,
-        "subject_kind": kind,
-        "subject_id": subject_id,
-        "organization_id": organization_id or actor.organization_id,
-        "credential_id": actor.credential_id,
-        "channel": actor.channel,
-        "request_id": actor.request_id,
-        "facts": canonical(json.dumps(said)) if said else "{}",
-        "commitments": spell_document(hidden) if hidden else "{}",
-        "sealed_seq": None,
-    }
-    event["mac"] = vouch(spell_entry(_values_of({**event, "at": _utc(now)})))
+    values = (
+        action,
+        actor_id,
+        actor.kind,
+        _utc(now),
+        actor.channel,
+        spell_document(hidden),
+        _text(actor.credential_id),
+        spell_document(said),
+        own,
+        _text(organization),
+        outcome,
+        person_id if person_id != actor_id else None,
+        actor.request_id,
+        subject_id,
+        kind,
+    )
+    event: dict[str, Any] = dict(zip(FIELDS, values, strict=True))
+    event |= {"sealed_seq": None, "mac": vouch(spell_entry(values))}
     insert_values((AuditEvent, [event]), (EventDetail, kept))
     if subject is not None and (heard := listeners_to(action)):
-        witness = Witness(event_id, subject.id, event["organization_id"], said)
+        witness = Witness(event_id, subject.id, organization, said)
         told = Told(action, subject.kind, [witness], now)
         for listener in heard:
             listener(told)
@@ -180,3 +183,7 @@ def _vouch_for(same: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]) ->
 
 def _utc(at: datetime) -> str:
     return write_time(at.astimezone(UTC))
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)

@@ -2,7 +2,7 @@
 
 Writers know nothing of it and wait for nobody. The sealer takes whatever is committed and has no
 position yet, not what comes after the last id: a transaction that commits late carries an early id,
-and goes into the next seal. One sealer works at a time, under a lock on one row. Each batch is a
+and goes into the next seal. One sealer at a time appends, under a lock on one row. Each batch is a
 transaction of its own with positions, tiles and checkpoint in it, so that a crash leaves a log that
 is sealed up to the batch before.
 
@@ -107,26 +107,39 @@ def seal_batch(
     if not AuditEvent.objects.filter(sealed_seq=None).order_by("sealed_seq", "id").exists():
         return Batch()
     signer = signers.signer()
-    with transaction.atomic():
-        if (head := _lock()) is None:
-            return None
+    while True:
+        size = _size()
         seen = _find(after, limit)
         vouched = [(row, entry) for row, mac in seen if (entry := _vouched(row, mac, accepted))]
         done = Batch(len(vouched), len(seen) - len(vouched), UUID(seen[-1][0].id) if seen else None)
         if not vouched:
             return done
-        tree = read_tree(head.size)
         leaves = [leaf_of(entry) for _, entry in vouched]
-        _give_positions(head.size, [row for row, _ in vouched])
-        extend(head.size, leaves)
-        for leaf in leaves:
-            tree.append(leaf)
-        at = now.replace(microsecond=0)
-        found = notes.Checkpoint(signer.name, tree.size, tree.root(), at)
-        Checkpoint.objects.create(size=tree.size, at=at, note=signer.sign(found))
-        head.size = tree.size
-        head.save()
-    return done
+        # The transaction holds what is written and nothing that can be done before it. On SQLite
+        # writers wait for it; PostgreSQL keeps every old version of any row until it ends.
+        with transaction.atomic():
+            if (head := _lock()) is None:
+                return None
+            if head.size == size:
+                rows = [row for row, _ in vouched]
+                _append(head, rows, leaves, signer, now.replace(microsecond=0))
+                return done
+            # Another sealer was here since, and what was found may be sealed.
+
+
+def _append(
+    head: TreeHead, rows: Sequence[Row], leaves: Sequence[bytes], signer: notes.Signer, at: datetime
+) -> None:
+    """Give events the next positions and sign the tree that they make."""
+    tree = read_tree(head.size)
+    _give_positions(head.size, rows)
+    extend(head.size, leaves)
+    for leaf in leaves:
+        tree.append(leaf)
+    found = notes.Checkpoint(signer.name, tree.size, tree.root(), at)
+    Checkpoint.objects.create(size=tree.size, at=at, note=signer.sign(found))
+    head.size = tree.size
+    head.save()
 
 
 def read_tree(size: int) -> Range:
@@ -173,11 +186,13 @@ def _give_positions(first: int, rows: Sequence[Row]) -> None:
     table = AuditEvent._meta.db_table
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
+            # The rows come in the order of their ids. No join: where the planner takes the table
+            # for empty, it may compare each event with each id.
+            ids = as_array([row.id for row in rows])
             cursor.execute(
-                f"UPDATE {table} AS e SET sealed_seq = %s + u.n - 1, mac = NULL "  # noqa: S608
-                "FROM unnest(%s::uuid[]) WITH ORDINALITY AS u(id, n) "
-                "WHERE e.id = u.id",
-                [first, as_array([row.id for row in rows])],
+                f"UPDATE {table} SET mac = NULL, "  # noqa: S608 - names of our own
+                "sealed_seq = %s + width_bucket(id, %s::uuid[]) - 1 WHERE id = ANY(%s::uuid[])",
+                [first, ids, ids],
             )
             done = cursor.rowcount
         else:

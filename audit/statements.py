@@ -23,6 +23,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -185,7 +186,7 @@ def insert(*rows: models.Model) -> None:
 def insert_values(*parts: tuple[type[models.Model], Sequence[Mapping[str, Any]]]) -> None:
     """The same from values instead of instances, for rows that are written with every request: an
     instance costs more than the statement. Each model comes with its rows, and each row has every
-    column by its name, a JSON document as its text."""
+    column by its name, a JSON document as its text; ids and times may be texts, too."""
     connection = connections[DEFAULT_DB_ALIAS]
     _insert([(model, _order(model, rows, connection)) for model, rows in parts], connection)
 
@@ -194,36 +195,53 @@ def _order(
     model: type[models.Model], rows: Sequence[Mapping[str, Any]], connection: Any
 ) -> list[Sequence[Any]]:
     """Return the values of rows in the order of the columns, as the driver takes them."""
-    fields = model._meta.local_concrete_fields
     if connection.vendor == "postgresql":
-        pick = itemgetter(*[field.attname for field in fields])
+        pick = _picker(model)
         return [pick(row) for row in rows]
+    fields = model._meta.local_concrete_fields
     return [
         [_spell(field, [row[field.attname]], connection)[0] for field in fields] for row in rows
     ]
 
 
+@cache
+def _picker(model: type[models.Model]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    return itemgetter(*[field.attname for field in model._meta.local_concrete_fields])
+
+
 def _insert(
     parts: Sequence[tuple[type[models.Model], Sequence[Sequence[Any]]]], connection: Any
 ) -> None:
-    texts = [_compose_insert(model, len(rows), connection) for model, rows in parts if rows]
+    """Write the values of the rows of each model."""
+    shape = tuple([(model, len(rows)) for model, rows in parts if rows])
+    composed = _texts_of(connection)
+    if (texts := composed.get(shape)) is None:
+        texts = composed[shape] = _compose_inserts(shape, connection)
     values = [[value for row in rows for value in row] for _, rows in parts if rows]
-    if connection.vendor == "postgresql" and len(texts) > 1:
-        *first, last = texts
-        ahead = ", ".join(f"part_{number} AS ({text})" for number, text in enumerate(first))
-        texts, values = [f"WITH {ahead} {last}"], [[it for some in values for it in some]]
+    if len(texts) < len(values):
+        values = [[value for some in values for value in some]]
     with connection.cursor() as cursor:
         for text, some in zip(texts, values, strict=True):
             cursor.execute(text, some)
 
 
+def _compose_inserts(
+    shape: Sequence[tuple[type[models.Model], int]], connection: Any
+) -> Sequence[str]:
+    """Return the statements that write so many rows of each model: one on PostgreSQL, and else one
+    for each model."""
+    texts = [_compose_insert(model, size, connection) for model, size in shape]
+    if connection.vendor != "postgresql" or len(texts) < 2:
+        return texts
+    *first, last = texts
+    ahead = ", ".join(f"part_{number} AS ({text})" for number, text in enumerate(first))
+    return [f"WITH {ahead} {last}"]
+
+
 def _compose_insert(model: type[models.Model], size: int, connection: Any) -> str:
-    texts = _texts_of(connection)
-    if (text := texts.get(model)) is None:
-        query = InsertQuery(model)
-        query.insert_values(model._meta.local_concrete_fields, [model()])
-        text, _ = query.get_compiler(DEFAULT_DB_ALIAS).as_sql()[0]
-        texts[model] = text
+    query = InsertQuery(model)
+    query.insert_values(model._meta.local_concrete_fields, [model()])
+    text, _ = query.get_compiler(DEFAULT_DB_ALIAS).as_sql()[0]
     place = text.partition(" VALUES ")[2]
     return str(text) + f", {place}" * (size - 1)
 
@@ -323,6 +341,6 @@ def _spell(field: Any, values: Iterable[Any], connection: Any) -> list[Any]:
 
 
 def _texts_of(connection: Any) -> dict[Any, Any]:
-    """Return what was composed for a connection, by statement, and by model for INSERTs."""
+    """Return what was composed for a connection, by statement, or by models and their rows."""
     texts: dict[Any, Any] = vars(connection).setdefault("composed_statements", {})
     return texts

@@ -20,10 +20,17 @@ from audit.vouching import vouch
 
 MARKER = "192.0.2."
 
+SIZE = 300
+"""Of the log that the tests tamper with."""
+
 
 def events() -> Any:
     """The events, without their own manager, which refuses to change them."""
     return models.QuerySet(AuditEvent)
+
+
+def at(position: int) -> Any:
+    return events().get(sealed_seq=position)
 
 
 def write_log(people: Sequence[UUID], count: int, *, start: datetime | None = None) -> None:

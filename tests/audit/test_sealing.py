@@ -1,5 +1,6 @@
 """Committed events get their position, their leaf and a signed checkpoint."""
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from audit import merkle, notes, sealing, signers, tiles
 from audit.actors import Actor, Origin
-from audit.entries import FIELDS, hash_entry
+from audit.entries import FIELDS, canonical, hash_entry, spell_document
 from audit.events import Happening, Reference, record, record_many
 from audit.models import AuditEvent, Checkpoint, Tile, TreeHead
 from audit.rows import read_rows, read_sealed
@@ -38,6 +39,11 @@ def positions() -> dict[UUID, int | None]:
 
 def leaves() -> list[bytes]:
     return [hash_entry(row.values) for row in read_sealed(0, 10**9)]
+
+
+def leaves_of_tiles() -> list[bytes]:
+    hashes = b"".join(bytes(it) for it in Tile.objects.values_list("hashes", flat=True))
+    return [hashes[at : at + 32] for at in range(0, len(hashes), 32)]
 
 
 def test_what_is_committed_gets_a_position_and_a_signed_checkpoint() -> None:
@@ -121,6 +127,25 @@ def test_events_of_every_form_have_the_leaf_that_the_database_gives_back() -> No
     assert leaves() == [hash_entry(row.values) for row in rows]
 
 
+def test_a_document_has_one_spelling() -> None:
+    for document in (
+        {},
+        {"b": "ü\n", "a": 1, "é": True, "d": None, "c": 0.1, "n": {"y": [1, "x"], "x": {}}},
+        [{"b": 1, "a": 2}],
+        "text",
+        -7,
+    ):
+        expected = json.dumps(document, sort_keys=True, separators=(",", ":"))
+        assert spell_document(document) == expected
+        assert canonical(json.dumps(document, indent=1)) == expected
+        assert canonical(json.dumps(document, ensure_ascii=False)) == expected
+    for text in ("", " {}", '{"a":1} ', "{}{}", "\ufeff{}", '{"a":1', "NaN"):
+        with pytest.raises(ValueError, match=r"."):
+            canonical(text)
+    with pytest.raises(TypeError):
+        spell_document({1: "a"})
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_transaction_that_commits_late_goes_into_the_next_seal() -> None:
     """Its ids are earlier than ids that are sealed already: whoever pages by id loses them."""
@@ -172,6 +197,25 @@ def test_of_two_sealers_one_works() -> None:
         thread.join(60)
     assert [it.is_busy for it in found] == [True]
     assert seal(now=timezone.now()).events == 3
+
+
+def test_what_another_sealer_took_in_between_is_not_sealed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Events are found before the lock is taken."""
+    write(3)
+    lock = sealing._lock
+
+    def be_late() -> TreeHead | None:
+        monkeypatch.setattr(sealing, "_lock", lock)
+        assert seal(now=timezone.now()).size == 3
+        write(2)
+        return lock()
+
+    monkeypatch.setattr(sealing, "_lock", be_late)
+    assert seal(now=timezone.now()) == sealing.Sealed(events=2, batches=1, size=5)
+    assert sorted(positions().values(), key=str) == [0, 1, 2, 3, 4]
+    assert leaves_of_tiles() == leaves()
 
 
 def test_what_fails_in_the_middle_leaves_the_log_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

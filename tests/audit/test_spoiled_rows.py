@@ -1,0 +1,75 @@
+"""Rows that no service has written are named, and nobody who reads the log breaks off at them."""
+
+import pytest
+from django.db import connection
+
+from audit.evidence import FORGOTTEN
+from audit.forgetting import forget_events
+from audit.verifying import Kept, verify
+from tests.audit.logs import SIZE, at, events, seal_all, verdict
+
+pytestmark = pytest.mark.django_db
+
+
+SPOILED = {
+    "a number that is too long": (
+        "facts",
+        "'{\"n\": ' || substr('1', 1) || %s || '}'",
+        "0" * 5_000,
+    ),
+    "a document that is too deep": ("facts", "%s", "[" * 5_000 + "]" * 5_000),
+    "a document of another kind": ("facts", "%s", "[1, 2]"),
+    "commitments of another kind": ("commitments", "%s", '"x"'),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_values_that_no_service_writes_are_named_and_break_nothing(kept: Kept, name: str) -> None:
+    column, text, value = SPOILED[name]
+    cast = "::jsonb" if connection.vendor == "postgresql" else ""
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("PRAGMA ignore_check_constraints = ON")
+        cursor.execute(
+            f"UPDATE audit_auditevent SET {column} = ({text}){cast} WHERE sealed_seq = 61", [value]
+        )
+        if connection.vendor == "sqlite":
+            cursor.execute("PRAGMA ignore_check_constraints = OFF")
+    assert verdict(kept) == ("changed", 61)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("audit_auditevent", "action", "X'ff'"),
+        ("audit_auditevent", "action", "CAST(X'ff' AS TEXT)"),
+        ("audit_auditevent", "at", "'never'"),
+        ("audit_auditevent", "subject_id", "7"),
+        ("audit_auditevent", "id", "'x'"),
+        ("audit_eventdetail", "value", "X'ff'"),
+        ("audit_eventdetail", "value", "CAST(X'ff' AS TEXT)"),
+        ("audit_eventdetail", "salt", "1000000000000"),
+        ("audit_eventdetail", "salt", "'x'"),
+    ],
+)
+def test_bytes_that_are_no_text_and_times_that_are_none_are_named(
+    kept: Kept, table: str, column: str, value: str
+) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("columns have types there")
+    pk = str(at(61).pk.hex)
+    mine = "id = %s" if table == "audit_auditevent" else "event_id = %s AND field = 'address'"
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {table} SET {column} = {value} WHERE {mine}", [pk])
+    found = verify([kept], most=100)
+    assert [it.position for it in found.faults if it.code != "orphan"] == [61]
+    assert found.events >= SIZE - 1
+
+
+def test_a_record_of_an_erasure_that_was_spoiled_is_named(kept: Kept) -> None:
+    forget_events([at(5).pk])
+    seal_all()
+    events().filter(action=FORGOTTEN).update(facts=[{"positions": 1}])
+    assert verdict(kept) == ("missing", 5)
+    events().filter(action=FORGOTTEN).update(facts={"positions": [[5, 5], [1], ["x", 2]]})
+    assert verdict(kept) == ("changed", SIZE)
