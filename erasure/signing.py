@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from tempfile import mkstemp
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -163,13 +164,14 @@ def _make_file(path: Path) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.touch(0o600)
-    draft.write_text(json.dumps(make_key()))
+    # Of this thread's own, and readable by nobody else.
+    handle, draft = mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with os.fdopen(handle, "w") as file:
+        file.write(json.dumps(make_key()))
     # Whoever comes second finds the first one's key.
     with suppress(FileExistsError):
         os.link(draft, path)
-    draft.unlink()
+    Path(draft).unlink()
 
 
 def _contents(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -18,6 +18,7 @@ from audit.events import Happening, Reference, record, record_many
 from audit.models import AuditEvent, Checkpoint, Tile, TreeHead
 from audit.rows import read_rows, read_sealed
 from audit.sealing import seal
+from audit.verifying import verify
 from tests.databases import triggers_off
 
 pytestmark = pytest.mark.django_db
@@ -197,6 +198,57 @@ def test_of_two_sealers_one_works() -> None:
         thread.join(60)
     assert [it.is_busy for it in found] == [True]
     assert seal(now=timezone.now()).events == 3
+
+
+def seal_at_once(monkeypatch: pytest.MonkeyPatch) -> list[sealing.Sealed | None]:
+    """Let two sealers find the same events before either begins to write, and return what they
+    did, None for an error."""
+    find, meeting, mine = sealing._find, threading.Barrier(2), threading.local()
+
+    def meet(*args: Any) -> Any:
+        found = find(*args)
+        if not hasattr(mine, "has_met"):
+            mine.has_met = True
+            meeting.wait(60)
+        return found
+
+    done: list[sealing.Sealed | None] = []
+
+    def work() -> None:
+        try:
+            done.append(seal(now=timezone.now()))
+        except DatabaseError:
+            done.append(None)
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(sealing, "_find", meet)
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(done) == 2
+    return done
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_sealers_at_once_seal_each_event_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    TreeHead.objects.create()
+    write(300)
+    done = seal_at_once(monkeypatch)
+    assert sorted(it.events for it in done if it) == [0, 300]
+    assert sorted(positions().values(), key=str) == sorted(range(300), key=str)
+    assert verify().fault is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_the_lock_two_sealers_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the database itself refuses the one that comes second."""
+    TreeHead.objects.create()
+    write(300)
+    monkeypatch.setattr(sealing, "_lock", TreeHead)
+    assert None in seal_at_once(monkeypatch)
 
 
 def test_what_another_sealer_took_in_between_is_not_sealed_again(

@@ -1,9 +1,12 @@
 """Receipts: what they say, that anybody can verify them, that nothing in them can be changed."""
 
 import json
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 from uuid import UUID
 
@@ -336,6 +339,28 @@ def test_development_makes_its_own_key_once(tmp_path: Path) -> None:
         assert signing.signing_key().kid == kid
     assert file.stat().st_mode & 0o777 == 0o600
     assert list(file.parent.iterdir()) == [file]
+
+
+def test_threads_that_make_it_at_once_have_one_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, link, meeting = tmp_path / "key.json", os.link, Barrier(2)
+
+    def meet(draft: Any, path: Any) -> None:
+        meeting.wait(60)
+        link(draft, path)
+
+    def make() -> str:
+        return signing.signing_key().kid
+
+    monkeypatch.setattr(os, "link", meet)
+    with (
+        override_settings(RECEIPT_SIGNING_KEY="", RECEIPT_KEY_FILE=file),
+        ThreadPoolExecutor(2) as pool,
+    ):
+        kids = {it.result(60) for it in [pool.submit(make), pool.submit(make)]}
+    assert kids == {json.loads(file.read_text())["kid"]}
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize("bad", ["", "a.b", "a.b.c.d", "é.b.c", "e30.e30.", '"x".e30.AA'])
