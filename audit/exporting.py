@@ -11,7 +11,6 @@ the root can be computed from the file, and must be that of the signed checkpoin
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from audit.entries import encode_entry
 from audit.merkle import cover
@@ -49,9 +48,7 @@ def _lines(size: int, note: str, wanted: Wanted, *, with_details: bool) -> Itera
     yield json.dumps(head) + "\n"
     tiles, next_one = Tiles(), 0
     for rows in _batches(_rows(wanted, size)):
-        details: Any = {}
-        if with_details:
-            details = read_details(rows[0].seq or 0, (rows[-1].seq or 0) + 1)
+        details = read_details(rows) if with_details else {}
         for row in rows:
             seq = row.seq or 0
             if seq > next_one:

@@ -182,12 +182,14 @@ class _Pass:
         """Return what the database holds at some positions. What cannot be read at all, such as
         bytes that are no text, is told from the rest by looking at each position alone."""
         try:
-            return list(read_sealed(start, end)), read_details(start, end)
+            rows = list(read_sealed(start, end))
+            return rows, read_details(rows)
         except UNREADABLE:
             if end - start == 1:
                 self.unreadable.add(start)
                 return [], {}
-        rows, details = list[Row](), dict[int, Sequence[Detail]]()
+        rows = []
+        details = dict[int, Sequence[Detail]]()
         for seq in range(start, end):
             some, theirs = self._read(seq, seq + 1)
             rows += some
