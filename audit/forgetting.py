@@ -51,14 +51,9 @@ def forget_events(ids: Collection[UUID], *, because: str = "retention") -> int:
     The one way out of the log, in the caller's transaction. GDPR Art. 5(1)(e). Their hashes stay
     in the tree, and an event names their positions.
     """
-    going: Any = models.QuerySet(AuditEvent).filter(Among("id", ids)).exclude(KEPT)
-    if going.filter(sealed_seq=None).exists():
-        # Only what the tree holds can be shown to have been there.
-        seal(now=timezone.now())
+    going = find_forgettable(models.QuerySet(AuditEvent).filter(Among("id", ids)))
     found = list(
-        going.exclude(sealed_seq=None)
-        .order_by("sealed_seq")
-        .values_list("id", "sealed_seq", "action", "subject_id")
+        going.order_by("sealed_seq").values_list("id", "sealed_seq", "action", "subject_id")
     )
     if not found:
         return 0
@@ -67,6 +62,14 @@ def forget_events(ids: Collection[UUID], *, because: str = "retention") -> int:
     bare = _find_bare([it for it in ended if it], leaving) if ended else []
     record_forgotten([seq for _, seq, *_ in found], bare, because)
     return _remove(leaving)
+
+
+def find_forgettable(events: Any) -> Any:
+    """Narrow a query of events to those that may be removed, having sealed what can be: only what
+    the tree holds can be shown to have been there."""
+    if events.filter(sealed_seq=None).exists():
+        seal(now=timezone.now())
+    return events.exclude(sealed_seq=None).exclude(KEPT)
 
 
 def prune(*, before: datetime, execute: bool, at_once: int = PRUNED_AT_ONCE) -> int:

@@ -90,14 +90,22 @@ def test_what_is_kept_goes_when_its_time_after_the_erasure_is_over() -> None:
     assert exists(old, young) == [True, True]
 
 
-def test_an_event_that_the_service_did_not_write_stays_and_holds_nothing_up() -> None:
+def test_events_that_the_service_did_not_write_stay_and_hold_nothing_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retention, "ROWS", 2)
     old = finished(ago=YEAR + DAY)
     values = {"actor_kind": "system", "channel": "test", "subject_kind": "user", "mac": bytes(32)}
-    forged = AuditEvent(at=timezone.now(), action="x", subject_id=old.subject_id, **values)
-    forged.save(force_insert=True)
-    gone = event(old.subject_id)
-    assert enforce() == {"audit.AuditEvent": 1}
-    assert exists(gone, forged) == [False, True]
+    forged = [
+        AuditEvent(at=timezone.now(), action="x", subject_id=old.subject_id, **values)
+        for _ in range(3)
+    ]
+    for one in forged:
+        one.save(force_insert=True)
+    gone = [event(old.subject_id) for _ in range(3)]
+    with charlie_untouched():
+        assert enforce() == {"audit.AuditEvent": 3}
+    assert exists(*gone, *forged) == [False] * 3 + [True] * 3
 
 
 def test_requests_and_holds_of_the_erased_go_in_the_end() -> None:
