@@ -15,6 +15,7 @@ from accounts.services import set_active
 from accounts.steps import ERASE, RESTORE, label_user
 from audit.events import Reference, record
 from audit.models import AuditEvent
+from audit.querying import read_genuine
 from erasure.desk.forms import ReasonedActionForm
 from erasure.desk.pages import Order, ReadOnlyAdmin, StaffAdmin
 from erasure.desk.shown import show_id, show_time, tell_facts, tell_next, tell_requester
@@ -248,7 +249,7 @@ class DeletedUserAdmin(ConfirmedSteps, ReadOnlyAdmin):
             about = AuditEvent.objects.filter(subject_kind="user", subject_id=user.pk)
             events = [
                 (event, show_id(event.actor_kind, event.actor_id), tell_facts(event.facts))
-                for event in about.order_by("at", "id")[:200]
+                for event in read_genuine(about.order_by("at", "id"), most=200)
             ]
         context = {"story": events, "title": "Deleted account", **(extra_context or {})}
         return super().change_view(request, object_id, form_url, context)

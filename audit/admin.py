@@ -40,6 +40,7 @@ class AuditEventAdmin(ReadOnlyAdmin):
         "actor",
         "channel",
         "shown_facts",
+        "place",
     )
     list_filter = (Story, "action", "channel", "outcome", by_time("at", "time"))
     list_per_page = 50
@@ -79,7 +80,11 @@ class AuditEventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Organization")
     def shown_organization(self, event: AuditEvent) -> str:
-        return _linked(str(event.organization_id), event.organization_id)
+        return _linked(str(event.organization_id or ""), event.organization_id)
+
+    @admin.display(description="Sealed")
+    def place(self, event: AuditEvent) -> str:
+        return event.place
 
     @admin.display(description="Position in the sealed log")
     def position(self, event: AuditEvent) -> str:

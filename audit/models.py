@@ -100,6 +100,13 @@ class AuditEvent(models.Model):
         mac = None if self.mac is None else bytes(self.mac)
         return self.sealed_seq is None and not vouched_entry(self._values(), mac)
 
+    @property
+    def place(self) -> str:
+        """Where the log has it: ``#7`` is the eighth sealed event."""
+        if self.is_forged:
+            return "FORGED"
+        return "unsealed" if self.sealed_seq is None else f"#{self.sealed_seq}"
+
     def _values(self) -> list[Any]:
         values = {name: getattr(self, name) for name in FIELDS}
         values["at"] = write_time(self.at.astimezone(UTC))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -71,6 +72,13 @@ def read_page(wanted: Wanted, *, before: UUID | None, limit: int) -> list[AuditE
     if before is not None:
         rows = rows.filter(id__lt=before)
     return list(rows[:limit])
+
+
+def read_genuine(events: Any, *, most: int) -> list[AuditEvent]:
+    """Return the first events of a query without those that the service did not write."""
+    return list(
+        islice((one for one in events.iterator(chunk_size=most) if not one.is_forged), most)
+    )
 
 
 def about(person_or_organization: UUID) -> Q:

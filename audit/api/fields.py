@@ -38,6 +38,7 @@ EVENT = json_object(
         "request_id": _id,
         "facts": {"type": "object"},
         "position": {"type": ["integer", "null"]},
+        "forged": {"type": "boolean"},
     }
 )
 
@@ -70,6 +71,7 @@ def describe(event: AuditEvent) -> dict[str, Any]:
         "request_id": event.request_id or None,
         "facts": event.facts,
         "position": event.sealed_seq,
+        "forged": event.is_forged,
     }
 
 

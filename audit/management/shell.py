@@ -14,6 +14,11 @@ from erasure.typeids import read_uuid
 MISUSED = 2
 
 
+def spell_count(number: int, noun: str) -> str:
+    """Return ``1 event`` or ``2 events``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def add_filters(parser: ArgumentParser) -> None:
     """Add the options that say which events are wanted."""
     parser.add_argument("--action", default="", help="as user.erased; user. means all of users")

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db.models import Q
 
 from audit.models import AuditEvent
+from audit.querying import read_genuine
 from erasure.brakes import standing_pause
 from erasure.desk.story import Sources
 from erasure.models import DeletionRequest, LegalHold, Statement
@@ -49,7 +50,7 @@ def _events(request: DeletionRequest) -> list[AuditEvent]:
     )
     if request.finished_at:
         about = about.filter(at__lte=request.finished_at + MOMENT)
-    return list(about.order_by("at", "id")[:EVENTS])
+    return read_genuine(about.order_by("at", "id"), most=EVENTS)
 
 
 def _holds(request: DeletionRequest) -> list[LegalHold]:

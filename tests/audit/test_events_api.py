@@ -18,7 +18,8 @@ from audit.events import Reference, record
 from audit.models import AuditEvent
 from audit.signers import verifiers
 from contracts import ids
-from tests.audit.logs import seal_all
+from tests.audit.logs import events, seal_all
+from tests.databases import triggers_off
 from tests.factories import MembershipFactory, OrganizationFactory, UserFactory, give_key
 from tests.house.asking import ask, faults, refused
 
@@ -96,7 +97,10 @@ def test_staff_with_the_permission_see_everything() -> None:
     assert found["id"] == ids.encode(ids.EVENT, pk)
     assert found["subject"] == {"kind": "user", "id": ids.encode(ids.USER, alice.pk)}
     assert found["actor"] == {"kind": "system", "id": None}
-    assert (found["facts"], found["position"]) == ({"n": 1}, None)
+    assert (found["facts"], found["position"], found["forged"]) == ({"n": 1}, None, False)
+    with triggers_off():
+        events().filter(pk=pk).update(action="of.bob")
+    assert [it["forged"] for it in ask("GET", URL, key).json()["data"]] == [True, False]
 
 
 def test_filters_hold_together() -> None:

@@ -1,5 +1,7 @@
 """Until it is sealed, a code shows that the service wrote an event. Without one it never is."""
 
+import json
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +19,8 @@ from audit.models import AuditEvent, EventDetail
 from audit.rows import read_waiting
 from audit.sealing import Sealed, seal
 from audit.vouching import vouched_entry
-from tests.admin.desk import sign_in_superuser
+from erasure.models import DeletionRequest
+from tests.admin.desk import delete_softly, sign_in_superuser
 from tests.audit.logs import events, make_people, seal_all, verdict, write_log
 from tests.commands.shell import run
 from tests.databases import triggers_off
@@ -78,11 +81,27 @@ def test_whoever_reads_the_log_is_told_what_was_put_in(client: Client) -> None:
     told = run("audit_log")[1].splitlines()
     assert [line for line in told if "FORGED" in line and "user.deleted" in line]
     assert [line for line in told if "unsealed" in line and "  a  " in line]
+    said = [json.loads(line) for line in run("audit_log", "--json")[1].splitlines()]
+    assert {it["action"]: it["forged"] for it in said} == {"a": False, "user.deleted": True}
+    assert "FORGED" in client.get("/admin/audit/auditevent/").text
     page = "/admin/audit/auditevent/{}/change/"
     assert "the service did not write this" in client.get(page.format(forged)).text
     assert "not sealed yet" in client.get(page.format(mine)).text
     seal(now=timezone.now())
     assert "not sealed yet" not in client.get(page.format(mine)).text
+
+
+def test_pages_of_a_deletion_leave_out_what_was_put_in(client: Client) -> None:
+    sign_in_superuser(client)
+    alice = delete_softly(at=timezone.now() - timedelta(hours=1))
+    for _ in range(3):
+        forge("user.erased", alice.pk, reference="CASE-OF-NOBODY")
+    deletion = DeletionRequest.objects.get(subject_id=alice.pk)
+    told = client.get(f"/admin/erasure/deletionrequest/{deletion.pk}/change/").text
+    assert "CASE-OF-NOBODY" not in told
+    account = client.get(f"/admin/accounts/deleteduser/{alice.pk}/change/").text
+    assert "user.deleted" in account
+    assert "user.erased" not in account
 
 
 def test_what_was_changed_before_its_seal_is_named() -> None:

@@ -55,16 +55,13 @@ def _as_line(event: AuditEvent) -> str:
     at = f"{event.at:%Y-%m-%d %H:%M:%S}"
     subject = f"{event.subject_kind}:{event.subject_id}" if event.subject_id else "-"
     actor = f"{event.actor_kind}:{event.actor_id}" if event.actor_id else event.actor_kind
-    place = "unsealed" if event.sealed_seq is None else f"#{event.sealed_seq}"
-    if event.is_forged:
-        place = "FORGED"
     facts = f"  {json.dumps(event.facts)}" if event.facts else ""
     return (
-        f"{at}  {place}  {event.action}  {subject}  by {actor}  {event.channel}  "
+        f"{at}  {event.place}  {event.action}  {subject}  by {actor}  {event.channel}  "
         f"{spell_id('evt', event.pk)}{facts}"
     )
 
 
 def _as_json(event: AuditEvent) -> str:
-    at = {"position": event.sealed_seq, **describe(event)}
-    return json.dumps(at, default=str)
+    at = {"position": event.sealed_seq, "forged": event.is_forged}
+    return json.dumps({**at, **describe(event)}, default=str)

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from audit.management.shell import spell_count
 from audit.models import AuditEvent
 from audit.publishing import publish
 from audit.sealing import accept as accept_events
@@ -46,9 +47,9 @@ class Command(BaseCommand):
             return
         accepted = _find(accept)
         if dry_run:
-            self.stdout.write(f"{_events(count_unsealed())} to be sealed.")
+            self.stdout.write(f"{spell_count(count_unsealed(), 'event')} to be sealed.")
             if accepted:
-                self.stdout.write(f"Would be accepted: {_events(len(accepted))}.")
+                self.stdout.write(f"Would be accepted: {spell_count(len(accepted), 'event')}.")
             return
         now = timezone.now()
         try:
@@ -56,11 +57,11 @@ class Command(BaseCommand):
         except DamagedTree as error:
             raise CommandError(str(error)) from error
         text = "Another sealer is at work; " if done.is_busy else ""
-        self.stdout.write(f"{text}{done.events} events sealed, {done.size} in all.")
+        self.stdout.write(f"{text}{spell_count(done.events, 'event')} sealed, {done.size} in all.")
         if done.refused:
             self.stdout.write(
-                f"{_events(done.refused)} refused: the service did not write them, or not so. See "
-                "verify_audit_log."
+                f"{spell_count(done.refused, 'event')} refused: the service did not write them, or "
+                "not so. See verify_audit_log."
             )
         for name, reason in publish(now=now).items():
             self.stderr.write(f"Not published to {name}: {reason}. The next seal tries again.")
@@ -77,7 +78,3 @@ def _find(texts: Sequence[str]) -> list[UUID]:
             raise CommandError(f"{text} is not an event that waits for its seal.", returncode=2)
         found.append(event)
     return found
-
-
-def _events(count: int) -> str:
-    return "1 event" if count == 1 else f"{count} events"

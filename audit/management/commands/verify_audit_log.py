@@ -11,6 +11,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from audit.management.shell import spell_count
 from audit.publishing import read_archives
 from audit.verifying import Kept, Report, verify
 
@@ -63,19 +64,22 @@ class Command(BaseCommand):
 
 def tell(report: Report) -> Iterator[str]:
     """Yield a report in words."""
-    yield (
-        f"{report.events} events, {report.values} personal values and {report.checkpoints} "
-        f"checkpoints looked at in {report.seconds:.1f} s."
-    )
+    events, values = _count(report.events, report.values)
+    checkpoints = spell_count(report.checkpoints, "checkpoint")
+    yield f"{events}, {values} and {checkpoints} looked at in {report.seconds:.1f} s."
     if report.forgotten or report.erased:
-        yield f"Lawfully gone: {report.forgotten} events, {report.erased} personal values."
+        yield "Lawfully gone: {}, {}.".format(*_count(report.forgotten, report.erased))
     if report.unsealed:
-        yield f"{report.unsealed} events are not sealed yet."
+        yield f"Not sealed: {spell_count(report.unsealed, 'event')}."
     if not report.kept:
         yield "No checkpoint from elsewhere was at hand: a log that was written anew would pass."
     yield from (f"BAD: {it.text}" for it in report.faults)
     if not report.faults:
         yield f"Good: {report.size} sealed events are what was sealed."
+
+
+def _count(events: int, values: int) -> tuple[str, str]:
+    return spell_count(events, "event"), spell_count(values, "personal value")
 
 
 def _read(files: Sequence[Path]) -> Iterator[Kept]:
