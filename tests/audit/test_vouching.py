@@ -94,14 +94,16 @@ def test_whoever_reads_the_log_is_told_what_was_put_in(client: Client) -> None:
 def test_pages_of_a_deletion_leave_out_what_was_put_in(client: Client) -> None:
     sign_in_superuser(client)
     alice = delete_softly(at=timezone.now() - timedelta(hours=1))
-    for _ in range(3):
-        forge("user.erased", alice.pk, reference="CASE-OF-NOBODY")
     deletion = DeletionRequest.objects.get(subject_id=alice.pk)
+    subject = Reference("user", alice.pk)
+    record("deletion.brought_forward", actor=SYSTEM, subject=subject, now=timezone.now())
+    forge("deletion.retried", alice.pk)
     told = client.get(f"/admin/erasure/deletionrequest/{deletion.pk}/change/").text
-    assert "CASE-OF-NOBODY" not in told
+    assert "The erasure was brought forward" in told
+    assert "Another attempt was asked for" not in told
     account = client.get(f"/admin/accounts/deleteduser/{alice.pk}/change/").text
-    assert "user.deleted" in account
-    assert "user.erased" not in account
+    assert "deletion.brought_forward" in account
+    assert "deletion.retried" not in account
 
 
 def test_what_was_changed_before_its_seal_is_named() -> None:
