@@ -16,7 +16,7 @@ from audit.entries import encode_entry
 from audit.merkle import cover
 from audit.models import Checkpoint
 from audit.querying import Wanted
-from audit.rows import Row, read_details, read_rows, read_sealed
+from audit.rows import Detail, Row, read_details, read_rows, read_sealed
 from audit.tiles import Tiles
 
 FORM = "sexton-audit-export/1"
@@ -85,9 +85,9 @@ def _skip(tiles: Tiles, start: int, end: int) -> str:
     return json.dumps({"skip": nodes}) + "\n"
 
 
-def _line(row: Row, details: Sequence[tuple[str, str, bytes]]) -> str:
+def _line(row: Row, details: Sequence[Detail]) -> str:
     # The entry is JSON already, in the very spelling that was hashed.
     event = encode_entry(row.values).decode("ascii")
-    found = {name: {"value": value, "salt": salt.hex()} for name, value, salt in details}
+    found = {it.field: {"value": it.value, "salt": it.salt.hex()} for it in details}
     tail = f', "details": {json.dumps(found)}' if found else ""
     return f'{{"position": {row.seq}, "event": {event}{tail}}}\n'

@@ -5,7 +5,7 @@ the hash of an event that is gone, so that every older proof still holds. And ea
 event of its own, by which ``verify_audit_log`` tells a lawful removal from any other.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,9 +16,12 @@ from django.utils import timezone
 
 from audit.actors import Actor
 from audit.doors import open_door
+from audit.entries import encode_entry, read_entry, write_time
 from audit.events import record
-from audit.evidence import ENDINGS, FORGOTTEN
+from audit.evidence import FORGOTTEN, Span, is_erasure, note, span_of
+from audit.leaves import read_authentic
 from audit.models import AuditEvent, EventDetail
+from audit.rows import Row
 from audit.sealing import seal
 from audit.statements import Among, as_array
 
@@ -49,18 +52,16 @@ def forget_events(ids: Collection[UUID], *, because: str = "retention") -> int:
     """Remove events whose retention is over, with what is personal about them; return how many.
 
     The one way out of the log, in the caller's transaction. GDPR Art. 5(1)(e). Their hashes stay
-    in the tree, and an event names their positions.
+    in the tree, and an event names their positions. One that is not what was sealed stays: whether
+    its time is over is not known, and whoever verifies the log is to hear of it.
     """
     going = find_forgettable(models.QuerySet(AuditEvent).filter(Among("id", ids)))
-    found = list(
-        going.order_by("sealed_seq").values_list("id", "sealed_seq", "action", "subject_id")
-    )
+    found = list(read_authentic(going.values_list("id", flat=True)))
     if not found:
         return 0
-    ended = {subject for _, _, action, subject in found if action.endswith(ENDINGS)}
-    leaving = [pk for pk, *_ in found]
-    bare = _find_bare([it for it in ended if it], leaving) if ended else []
-    record_forgotten([seq for _, seq, *_ in found], bare, because)
+    leaving = [UUID(row.id) for row in found]
+    bare = _find_bare(spans_of(found), leaving)
+    record_forgotten([row.seq for row in found if row.seq is not None], bare, because)
     return _remove(leaving)
 
 
@@ -78,10 +79,15 @@ def prune(*, before: datetime, execute: bool, at_once: int = PRUNED_AT_ONCE) -> 
     old = AuditEvent.objects.filter(at__lt=before).exclude(sealed_seq=None).exclude(KEPT)
     if not execute:
         return old.count()
-    removed = 0
-    while ids := list(old.order_by("sealed_seq").values_list("id", flat=True)[:at_once]):
+    removed, last = 0, -1
+    while rows := list(
+        old.filter(sealed_seq__gt=last)
+        .order_by("sealed_seq")
+        .values_list("sealed_seq", "id")[:at_once]
+    ):
+        last = rows[-1][0]
         with transaction.atomic(durable=True):
-            removed += forget_events(ids, because="age")
+            removed += forget_events([pk for _, pk in rows], because="age")
     return removed
 
 
@@ -109,8 +115,23 @@ def as_ranges(numbers: Iterable[int]) -> list[list[int]]:
     return ranges
 
 
-def _find_bare(subjects: Collection[UUID], leaving: Collection[UUID]) -> list[int]:
-    """Return the positions of remaining events that have lost their values with these subjects."""
+def spans_of(rows: Iterable[Row]) -> dict[UUID, Span]:
+    """Return whose erasure these events tell of, and what each accounts for."""
+    erased: dict[str, Span] = {}
+    for row in rows:
+        event = read_entry(encode_entry(row.values))
+        if is_erasure(event["action"], event["facts"]) and event["subject_id"]:
+            at = datetime.fromisoformat(event["at"])
+            note(erased, event["subject_id"], span_of(at, UUID(row.id)))
+    return {UUID(person): span for person, span in erased.items()}
+
+
+def _find_bare(erased: Mapping[UUID, Span], leaving: Collection[UUID]) -> list[int]:
+    """Return the positions of remaining events whose values went with these erasures, which nothing
+    else may say any more."""
+    subjects = list(erased)
+    if not subjects:
+        return []
     theirs: Any = models.QuerySet(AuditEvent).filter(
         Q(Among("actor_id", subjects))
         | Q(Among("person_id", subjects))
@@ -118,7 +139,14 @@ def _find_bare(subjects: Collection[UUID], leaving: Collection[UUID]) -> list[in
     )
     rest = theirs.exclude(commitments={}).exclude(sealed_seq=None)
     gone = set(leaving)
-    known = {pk: seq for pk, seq in rest.values_list("id", "sealed_seq") if pk not in gone}
+    known = {
+        pk: seq
+        for pk, seq, at, *people in rest.values_list(
+            "id", "sealed_seq", "at", "actor_id", "person_id", "subject_id"
+        )
+        if pk not in gone
+        and any(write_time(at) <= erased[it].until for it in people if it in erased)
+    }
     whole = EventDetail.objects.filter(Among("event_id", known)).values_list("event_id", flat=True)
     return sorted(set(known.values()) - {known[pk] for pk in whole})
 

@@ -10,7 +10,17 @@ from uuid import UUID
 from django.db import DatabaseError, models
 from django.db.models.functions import Cast
 
-from audit.evidence import ENDINGS, FORGOTTEN, Evidence, note
+from audit.entries import write_time
+from audit.evidence import (
+    ENDINGS,
+    FORGOTTEN,
+    LOGS_KEPT,
+    SLACK,
+    Evidence,
+    Span,
+    note,
+    span_of,
+)
 from audit.models import AuditEvent
 from audit.rows import PLACE, read_waiting
 from audit.vouching import vouched_entry
@@ -30,21 +40,24 @@ def read_evidence() -> Evidence:
     vouched for."""
     # As text: a value that somebody has spoiled must not keep the rest from being read.
     log: Any = models.QuerySet(AuditEvent).exclude(sealed_seq=None).order_by()
-    erased: dict[str, str] = {}
+    erased: dict[str, Span] = {}
     for ending in ENDINGS:
         told = log.filter(action__endswith=ending).exclude(subject_id=None)
-        for subject, at in _texts(told, "subject_id", "at").iterator(chunk_size=5_000):
-            _note(erased, subject, at)
+        rows = _texts(told, "subject_id", "at", "id", "facts").iterator(chunk_size=5_000)
+        for subject, at, pk, text in rows:
+            if LOGS_KEPT not in text or not _read_facts(text).get(LOGS_KEPT):
+                _note(erased, subject, at, pk)
     facts = [text for (text,) in _texts(log.filter(action=FORGOTTEN), "facts")]
     for values in _read_waiting():
+        text = values[PLACE["facts"]]
         if values[PLACE["action"]] == FORGOTTEN:
-            facts.append(values[PLACE["facts"]])
-        else:
-            _note(erased, values[PLACE["subject_id"]], values[PLACE["at"]])
-    now = datetime.now(UTC)
+            facts.append(text)
+        elif not _read_facts(text).get(LOGS_KEPT):
+            _note(erased, *(values[PLACE[name]] for name in ("subject_id", "at", "id")))
+    until = write_time(datetime.now(UTC) + SLACK)
     for find in _under_way:
         for person in find():
-            note(erased, str(person), now)
+            note(erased, str(person), Span("", until))
     told = [_read_facts(text) for text in facts]
     return Evidence(
         erased,
@@ -63,9 +76,9 @@ def _read_waiting() -> Iterator[Sequence[Any]]:
                 yield row.values
 
 
-def _note(erased: dict[str, str], subject: str | None, at: str) -> None:
+def _note(erased: dict[str, Span], subject: str | None, at: str, pk: str) -> None:
     with suppress(ValueError):
-        note(erased, str(UUID(subject or "")), datetime.fromisoformat(at))
+        note(erased, str(UUID(subject or "")), span_of(datetime.fromisoformat(at), UUID(pk)))
 
 
 def _texts(rows: Any, *names: str) -> Any:

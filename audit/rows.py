@@ -8,6 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
@@ -20,8 +21,15 @@ MANY = 5_000
 PLACE = {name: number for number, name in enumerate(FIELDS)}
 
 
-Detail = tuple[str, str, bytes]
-"""A personal value: field, value and salt."""
+class Detail(NamedTuple):
+    """A personal value, and whose erasure takes it: the person who acted, and the subject where
+    that is another."""
+
+    field: str
+    value: str
+    salt: bytes
+    person_id: str | None
+    subject_id: str | None
 
 
 class Row(NamedTuple):
@@ -66,30 +74,43 @@ def read_sealed(start: int, end: int) -> Iterator[Row]:
     return read_rows(where, (start, end))
 
 
+def read_among(ids: Iterable[UUID]) -> Iterator[Row]:
+    """Yield those of these events that are sealed, in the order of their positions."""
+    among, param = _among([str(it) for it in ids])
+    where = f"WHERE id {among} AND sealed_seq IS NOT NULL ORDER BY sealed_seq"
+    return read_rows(where, [param])
+
+
 def read_details(rows: Iterable[Row]) -> Mapping[int, Sequence[Detail]]:
     """Return the personal values of sealed events, by position."""
     positions = {row.id: row.seq or 0 for row in rows}
     found: dict[int, list[Detail]] = defaultdict(list)
     connection: Any = connections[DEFAULT_DB_ALIAS]
     # No join: a planner that takes the tables for empty compares each value with each event.
-    if connection.vendor == "postgresql":
-        column, among, ids = "event_id::text", "= ANY(%s::uuid[])", as_array(positions)
-    else:
-        column, among = "event_id", "IN (SELECT value FROM json_each(%s))"
-        ids = json.dumps([it.replace("-", "") for it in positions])
+    among, param = _among(list(positions))
+    is_postgres = connection.vendor == "postgresql"
+    ids = ("event_id", "person_id", "subject_id")
+    columns = ", ".join(map(_as_text, ids) if is_postgres else ids)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {column}, field, value, salt FROM {DETAILS} "  # noqa: S608 - names of our own
+            f"SELECT {columns}, field, value, salt FROM {DETAILS} "  # noqa: S608 - our own names
             f"WHERE event_id {among}",
-            [ids],
+            [param],
         )
-        for event, name, value, salt in cursor.fetchall():
+        for *owners, name, value, salt in cursor.fetchall():
             # A number would be read as so many bytes of nought.
             raw = b"" if isinstance(salt, int) else bytes(salt)
-            pk = event if connection.vendor == "postgresql" else _dash(event)
-            if (seq := positions.get(str(pk))) is not None:
-                found[seq].append((name, value, raw))
+            event, person, subject = owners if is_postgres else map(_dash, owners)
+            if (seq := positions.get(str(event))) is not None:
+                found[seq].append(Detail(name, value, raw, person, subject))
     return found
+
+
+def _among(ids: Sequence[str]) -> tuple[str, Any]:
+    """Return a condition, and its one parameter, that a column's id is among these."""
+    if connections[DEFAULT_DB_ALIAS].vendor == "postgresql":
+        return "= ANY(%s::uuid[])", as_array(ids)
+    return "IN (SELECT value FROM json_each(%s))", json.dumps([it.replace("-", "") for it in ids])
 
 
 def _as_text(field: str) -> str:

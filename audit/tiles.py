@@ -48,7 +48,7 @@ class Tiles:
         hashes = tile[start : start + (HASH << low)]
         if len(hashes) != HASH << low:
             raise DamagedTree(f"the tile {first // WIDTH} of level {high} is not whole")
-        return _fold(hashes)
+        return fold(hashes)
 
     def range(self, size: int) -> Range:
         return range_of(size, self.node)
@@ -77,7 +77,7 @@ def extend(size: int, leaves: Sequence[bytes]) -> None:
             ],
         )
         full = [(index, hashes) for index, hashes in whole if len(hashes) == WIDTH * HASH]
-        nodes = [_fold(hashes) for _, hashes in full]
+        nodes = [fold(hashes) for _, hashes in full]
         if full:
             first = full[0][0]
         level += 1
@@ -107,7 +107,7 @@ def _write(level: int, tiles: Iterable[tuple[int, bytes, bool]]) -> None:
     Tile.objects.bulk_create(new)
 
 
-def _fold(hashes: bytes) -> bytes:
+def fold(hashes: bytes) -> bytes:
     """Return the root over a power of two of neighbouring hashes."""
     nodes = [hashes[at : at + HASH] for at in range(0, len(hashes), HASH)]
     while len(nodes) > 1:

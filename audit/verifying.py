@@ -27,6 +27,7 @@ from audit.models import AuditEvent, Checkpoint, EventDetail, Tile
 from audit.rows import PLACE, Detail, Row, read_details, read_sealed, read_waiting
 from audit.sealing import count_unsealed
 from audit.signers import verifiers
+from audit.snapshots import snapshot
 from audit.tiles import HASH, HEIGHT, WIDTH, key_of
 from audit.vouching import vouched_entry
 
@@ -36,6 +37,7 @@ UNREADABLE = (DatabaseError, ValueError, TypeError)
 """What reading raises when a value is none that a service can have written."""
 
 HIDDEN, AT = PLACE["commitments"], PLACE["at"]
+ACTOR_KIND = PLACE["actor_kind"]
 PEOPLE = (PLACE["actor_id"], PLACE["person_id"], PLACE["subject_id"])
 
 
@@ -89,15 +91,19 @@ class Kept:
 def verify(kept: Sequence[Kept] = (), *, most: int = 1) -> Report:
     """Check the whole log, also against checkpoints that are kept elsewhere.
 
-    ``most`` is how many faults end it. Records that are bad each by itself do not; after a tree or
-    a signature that is not right nothing can be said of what follows.
+    ``most`` is how many faults end it. Records that are bad each by itself do not, nor do
+    checkpoints of another history; after a tree or a signature that is not right nothing can be
+    said of what follows. Writers and the sealer go on meanwhile: the log is read as it stood when
+    this began.
     """
     started = time.perf_counter()
-    report = Report(unsealed=count_unsealed(), kept=[it.name for it in kept])
-    try:
-        _Pass(report, kept, most).run()
-    except Found as found:
-        report.faults.append(found.fault)
+    report = Report(kept=[it.name for it in kept])
+    with snapshot():
+        report.unsealed = count_unsealed()
+        try:
+            _Pass(report, kept, most).run()
+        except Found as found:
+            report.faults.append(found.fault)
     report.seconds = time.perf_counter() - started
     return report
 
@@ -135,10 +141,13 @@ class _Pass:
                     self._take_tile()
                 while self.next_outside and self.next_outside[0].size == seq + 1:
                     checkpoint, name = self.next_outside
-                    self._compare(checkpoint, f"the checkpoint {name}")
+                    if fault := self._compare(checkpoint, f"the checkpoint {name}"):
+                        self._note(fault)
                     self.next_outside = next(self.outside, None)
                 if upcoming is not None and upcoming.size == seq + 1:
-                    self._compare(upcoming, f"the checkpoint of {upcoming.size} events")
+                    name = f"the checkpoint of {upcoming.size} events"
+                    if fault := self._compare(upcoming, name):
+                        raise Found(fault)
                     self.report.checkpoints += 1
                     self.good = upcoming.size
                     upcoming = next(inside, None)
@@ -212,8 +221,6 @@ class _Pass:
         return _fault("changed", row, "is not the event that was sealed")
 
     def _check_gap(self, seq: int, leaf: bytes) -> None:
-        if seq not in self.evidence.forgotten:
-            self.evidence = read_evidence()
         if seq not in self.evidence.forgotten or leaf == bytes(HASH):
             self._note(Fault("missing", f"The event at position {seq} is missing.", seq))
         else:
@@ -226,23 +233,30 @@ class _Pass:
         if text == "{}" and not details:
             return
         promised: dict[str, str] = json.loads(text)
-        for name, value, salt in details:
+        at, (actor, person, subject) = row.values[AT], [row.values[place] for place in PEOPLE]
+        behind = person or (actor if row.values[ACTOR_KIND] == "user" else None)
+        owners = behind, subject if subject != behind else None
+        for name, value, salt, *found in details:
             if promised.pop(name, None) != _commitment_to(salt, name, value):
                 self._note(_fault("value", row, f"has another {name} than it was sealed with"))
+                return
+            if tuple(found) != owners:
+                text = f"has a {name} that was made somebody else's, whom no erasure would miss"
+                self._note(_fault("owner", row, text))
+                return
+            if self.evidence.forbids(at, owners):
+                text = f"still has its {name}, which an erasure took"
+                self._note(_fault("survivor", row, text))
                 return
             self.report.values += 1
         if not promised:
             return
-        people = [row.values[place] for place in PEOPLE]
-        if not self.evidence.accounts_for(seq, row.values[AT], people):
-            # It may have been erased while we were reading.
-            self.evidence = read_evidence()
-            if not self.evidence.accounts_for(seq, row.values[AT], people):
-                names = ", ".join(sorted(promised))
-                self._note(
-                    _fault("erased", row, f"has lost its {names}, and no erasure accounts for it")
-                )
-                return
+        if not self.evidence.accounts_for(seq, at, (actor, person, subject)):
+            names = ", ".join(sorted(promised))
+            self._note(
+                _fault("erased", row, f"has lost its {names}, and no erasure accounts for it")
+            )
+            return
         self.report.erased += len(promised)
 
     # --- the tree ---------------------------------------------------------------------------------
@@ -260,17 +274,13 @@ class _Pass:
                 raise Found(Fault("signature", f"The checkpoint of {it.size} events is another's."))
             yield found
 
-    def _compare(self, checkpoint: notes.Checkpoint, name: str) -> None:
+    def _compare(self, checkpoint: notes.Checkpoint, name: str) -> Fault | None:
         root = Range(0, [*self.tree.hashes, *self.block.hashes]).root()
-        if checkpoint.root != root:
-            first, last = self._narrow(), checkpoint.size - 1
-            raise Found(
-                Fault(
-                    "root",
-                    f"The events from position {first} to {last} are not those of {name}.",
-                    first,
-                )
-            )
+        if checkpoint.root == root:
+            return None
+        first, last = self._narrow(), checkpoint.size - 1
+        text = f"The events from position {first} to {last} are not those of {name}."
+        return Fault("root", text, first)
 
     def _take_tile(self) -> None:
         root = self.block.root()

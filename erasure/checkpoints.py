@@ -22,6 +22,7 @@ from audit.publishing import Publisher, register_archive, register_publishers
 from audit.signers import register_signer
 from erasure import signing
 from erasure.exceptions import LedgerUnavailable
+from erasure.finishing import LOGS
 from erasure.ledger import open_ledger
 from erasure.ledgerfile import FileLedger, write_safely
 from erasure.ledgerstorage import StorageLedger
@@ -91,15 +92,21 @@ def find_under_way() -> Collection[UUID]:
     from erasure.models import DeletionRequest
 
     rows = DeletionRequest.objects.open().exclude(cursor={}).values_list("subject_id", "cursor")
-    begun = {(str(pk), cursor.get("intent")): pk for pk, cursor in rows if "begun" in cursor}
+    begun = {
+        (str(pk), cursor.get("intent")): pk
+        for pk, cursor in rows
+        if "begun" in cursor and LOGS not in cursor.get("spare", ())
+    }
     ledger = open_ledger()
     if not begun or not ledger:
         return list(begun.values())
-    known = set()
+    known = set[UUID]()
     with suppress(LedgerUnavailable):
         for _, entry in ledger.read():
-            if entry.state == "intent" and (str(entry.subject_id), str(entry.id)) in begun:
-                known.add(entry.subject_id)
+            if (str(entry.subject_id), str(entry.id)) not in begun:
+                continue
+            # Void: the intent came to nothing. After its end an event accounts for it, or will.
+            (known.discard if entry.state == "void" else known.add)(entry.subject_id)
     return known
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from audit.actors import Actor
+from audit.evidence import LOGS_KEPT
 from erasure import notices
 from erasure.closing import Erasure, close_one, intend_one
 from erasure.closure import closure_of
@@ -42,7 +43,9 @@ def finish_erasure(
     add_counts(request, tally.removed.get(subject.id, {}))
     channels = whom[subject.id].channels if subject.id in whom else []
     request.told = [*channels, *ordered.get(subject.id, ())]
-    facts = {"reference": request.reference} if request.reference else {}
+    facts: dict[str, Any] = {"reference": request.reference} if request.reference else {}
+    if LOGS in spare:
+        facts[LOGS_KEPT] = True
     done = close_one(request, actor=actor, now=now, facts=facts)
     notices.tell_erased([request], whom)
     return done

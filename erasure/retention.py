@@ -4,10 +4,13 @@ The time counts from the erasure, which the subject's completed deletion request
 name several subjects: an event its subject and who did it. It belongs to the first of its kept
 links, in the order of the policy, that is set; that subject's time is the row's time.
 
+Of the audit log nothing goes by a request that has no genuine receipt.
+
 Requests are gone through in the order in which they finished, and a mark says how far, so that a
 sweep does not look again at erasures whose rows are gone already.
 """
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -23,11 +26,16 @@ from django.utils.dateparse import parse_datetime
 
 from audit.forgetting import find_forgettable, forget_events
 from audit.models import AuditEvent
+from audit.statements import Among
 from erasure.models import DeletionRequest, Heartbeat
 from erasure.policies import Delete, Keep, Loose, Policy, all_policies
+from erasure.receipts import ReceiptMissing, forbid_changed
+from erasure.signing import InvalidReceipt
 from erasure.stopping import is_stopping
 from erasure.subjects import get_kind, kind_names
 from erasure.totals import settled_until
+
+logger = logging.getLogger(__name__)
 
 NAME = "retention"
 SUBJECTS = 500
@@ -139,19 +147,27 @@ def _outlived(rule: Rule, now: datetime) -> Iterator[tuple[dict[str, list[UUID]]
             done = done.filter(subject_kind=rule.kind)
         if mark is not None:
             done = done.filter(Q(finished_at__gt=mark[0]) | Q(finished_at=mark[0], pk__gt=mark[1]))
-        found = list(
-            done.order_by("finished_at", "pk").values_list(
-                "finished_at", "pk", "subject_kind", "subject_id"
-            )[:SUBJECTS]
-        )
+        found = list(done.order_by("finished_at", "pk")[:SUBJECTS])
         if not found:
             return
-        mark = (found[-1][0], found[-1][1])
+        mark = (found[-1].finished_at, found[-1].pk)
         by_kind: dict[str, list[UUID]] = defaultdict(list)
-        for _, _, kind, subject_id in found:
-            by_kind[kind].append(subject_id)
+        for request in found:
+            if rule.model is not AuditEvent or _is_genuine(request):
+                by_kind[request.subject_kind].append(request.subject_id)
         gone = {kind: _still_gone(kind, ids, cutoff) for kind, ids in by_kind.items()}
         yield {kind: ids for kind, ids in gone.items() if ids}, mark
+
+
+def _is_genuine(request: DeletionRequest) -> bool:
+    """Whether a request's receipt is genuine: whoever made up the row of an erasure, or its time,
+    must not have the log forget by it."""
+    try:
+        forbid_changed(request)
+    except (ReceiptMissing, InvalidReceipt):
+        logger.warning("no genuine receipt: the events stay", extra={"request": str(request.pk)})
+        return False
+    return True
 
 
 def _still_gone(kind: str, ids: list[UUID], cutoff: datetime) -> list[UUID]:
@@ -178,10 +194,26 @@ def _clear(rule: Rule, by_kind: dict[str, list[UUID]], *, execute: bool) -> int:
         if rule.model is AuditEvent:
             # Those that the log refuses to seal stay: whoever verifies it hears of them.
             kept = find_forgettable(kept)
-        while chunk := list(kept.order_by().values_list("pk", flat=True)[:ROWS]):
-            with transaction.atomic(durable=True):
-                rows += _remove(rule.model, chunk)
+        rows += _remove_all(kept)
     return rows
+
+
+def _remove_all(kept: Any) -> int:
+    """Remove rows, as many in a transaction as may be; return how many went. Events that are not
+    what was sealed stay."""
+    rows = 0
+    refused = list[Any]()
+    while chunk := list(_without(kept, refused).order_by().values_list("pk", flat=True)[:ROWS]):
+        with transaction.atomic(durable=True):
+            removed = _remove(kept.model, chunk)
+        if removed < len(chunk):
+            refused += kept.filter(pk__in=chunk).values_list("pk", flat=True)
+        rows += removed
+    return rows
+
+
+def _without(rows: Any, refused: Sequence[Any]) -> Any:
+    return rows.exclude(Among("pk", refused)) if refused else rows
 
 
 def _kept_rows(rule: Rule, kind: str, ids: list[UUID]) -> Any:

@@ -14,7 +14,7 @@ PATIENCE = timedelta(minutes=10)
 
 def settle_intents(*, now: datetime) -> dict[str, int]:
     """Write the end of every intent that has none: ``done`` when the subject is gone, ``void`` when
-    it is there and nobody works on it. Then move the mark. Returns how many of each.
+    it is there, whole, and nobody works on it. Then move the mark. Returns how many of each.
 
     Does nothing while the database is behind: then nobody can tell, and a replay decides.
     """
@@ -37,6 +37,12 @@ def settle_intents(*, now: datetime) -> dict[str, int]:
 
 
 def _running(entries: Iterable[Entry], now: datetime) -> set[object]:
+    """Return the deletions that a worker has under a lease, or of which some pieces are done."""
     ids = [entry.deletion_id for entry in entries]
-    running = DeletionRequest.objects.filter(pk__in=ids, state="running", lease_until__gt=now)
-    return set(running.values_list("pk", flat=True))
+    theirs = DeletionRequest.objects.filter(pk__in=ids)
+    leased = theirs.filter(state="running", lease_until__gt=now)
+    begun = theirs.open().exclude(cursor={}).values_list("pk", "cursor")
+    return {
+        *leased.values_list("pk", flat=True),
+        *(pk for pk, cursor in begun if "begun" in cursor and cursor.get("intent")),
+    }

@@ -240,8 +240,15 @@ def test_an_erasure_that_is_under_way_accounts_for_what_is_gone_already(
         assert (verdict() is None) is not has_ledger
         open_ledger().intend([intent])
         assert verdict() is None
-        DeletionRequest.objects.filter(pk=request.pk).update(cursor={"large": True})
-        assert verdict() is not None
+        keeps = {**cursor, "spare": ["audit.EventDetail"]}
+        for other in ({"large": True}, keeps):
+            DeletionRequest.objects.filter(pk=request.pk).update(cursor=other)
+            assert verdict() is not None
+        DeletionRequest.objects.filter(pk=request.pk).update(cursor=cursor)
+        open_ledger().finish([intent], "done")
+        assert verdict() is None, "what accounts for it comes with the commit"
+        open_ledger().finish([intent], "void")
+        assert (verdict() is None) is not has_ledger
 
 
 def test_events_that_were_forgotten_lawfully_leave_their_hash(kept: Kept) -> None:
@@ -318,9 +325,16 @@ def test_as_many_bad_records_are_named_as_are_asked_for(kept: Kept) -> None:
     assert [(it.code, it.position) for it in verify([kept]).faults] == changed[:1]
 
 
-def test_after_a_wrong_root_nothing_is_said_of_what_follows(kept: Kept) -> None:
+def test_a_checkpoint_of_another_history_does_not_hide_what_follows(kept: Kept) -> None:
     events().filter(sealed_seq=120).update(action="other")
     rebuild(100)
     sealing.seal(now=timezone.now())
     events().filter(sealed_seq=250).update(action="other")
-    assert [it.code for it in verify([kept], most=100).faults] == ["root"]
+    assert [it.code for it in verify([kept], most=100).faults] == ["root", "changed"]
+    assert [it.code for it in verify([kept]).faults] == ["root"]
+
+
+def test_after_a_wrong_root_of_its_own_nothing_is_said_of_what_follows(kept: Kept) -> None:
+    Checkpoint.objects.filter(size=200).update(note=Checkpoint.objects.get(size=150).note)
+    events().filter(sealed_seq=250).update(action="other")
+    assert [it.code for it in verify([kept], most=100).faults] == ["signature"]

@@ -11,6 +11,7 @@ from accounts.models import User
 from accounts.services import soft_delete_own_account
 from audit.actors import Actor
 from erasure.models import DeletionRequest
+from erasure.receipts import sign_many
 from erasure.tasks import purge
 from tests.factories import SessionFactory, UserFactory, give_key
 
@@ -55,6 +56,9 @@ def finished(kind: str = "user", *, ago: timedelta, **fields: Any) -> DeletionRe
         "counts": {"accounts.User": 1, "apikeys.ApiKey": 2},
     }
     made: DeletionRequest = DeletionRequest.objects.create(**{**values, **fields})
+    if made.finished_at:
+        [(made.signature, made.statement)] = sign_many([made])
+        made.save()
     return made
 
 

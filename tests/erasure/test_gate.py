@@ -17,8 +17,9 @@ from erasure import gate, marks, middleware
 from erasure.gate import DatabaseBehind
 from erasure.ledger import Ledger
 from erasure.middleware import LedgerGate
-from erasure.models import LedgerMark
+from erasure.models import DeletionRequest, LedgerMark
 from erasure.settling import PATIENCE, settle_intents
+from tests.erasure.clockwork import finished
 from tests.erasure.test_ledger import erase
 from tests.factories import UserFactory, give_key
 from tests.ledgers import Backup, a_ledger, entry
@@ -186,6 +187,19 @@ def test_a_sweep_finds_out_how_intents_ended(ledger: Ledger) -> None:
     assert ends == {begun.id: "void", gone.id: "done"}
     assert LedgerMark.objects.get().position == ledger.end()
     assert gate.look(is_thorough=True) == ""
+
+
+def test_an_intent_stays_open_while_rows_are_going_piece_by_piece(ledger: Ledger) -> None:
+    alice = UserFactory()
+    begun = entry(subject_id=alice.pk, born=alice.date_joined.isoformat())
+    ledger.intend([begun])
+    cursor = {"begun": True, "intent": str(begun.id)}
+    fields = {"subject_id": alice.pk, "state": "failed", "finished_at": None, "cursor": cursor}
+    finished(ago=PATIENCE, id=begun.deletion_id, **fields)
+    late = timezone.now() + PATIENCE * 2
+    assert settle_intents(now=late) == {"done": 0, "void": 0}
+    DeletionRequest.objects.filter(pk=begun.deletion_id).update(cursor={"large": True})
+    assert settle_intents(now=late) == {"done": 0, "void": 1}
 
 
 def test_a_sweep_decides_nothing_while_the_database_is_behind(ledger: Ledger) -> None:

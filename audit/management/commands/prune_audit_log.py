@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
 from audit.forgetting import prune
-from audit.management.shell import parse_days
+from audit.management.shell import parse_days, spell_count
 
 
 class Command(BaseCommand):
@@ -24,6 +24,11 @@ class Command(BaseCommand):
         mode.add_argument("--dry-run", action="store_true", help="only count; the default")
 
     def handle(self, *, older_than: timedelta, execute: bool, **options: Any) -> None:
-        events = prune(before=timezone.now() - older_than, execute=execute)
+        before = timezone.now() - older_than
+        removed = prune(before=before, execute=execute)
         verb = "removed" if execute else "would be removed"
-        self.stdout.write(f"{events} events {verb}.")
+        self.stdout.write(f"{spell_count(removed, 'event')} {verb}.")
+        if execute and (left := prune(before=before, execute=False)):
+            self.stdout.write(
+                f"{spell_count(left, 'event')} left: not what was sealed. See verify_audit_log."
+            )

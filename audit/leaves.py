@@ -1,0 +1,79 @@
+"""Whether an event is the one that was sealed, shown by the newest checkpoint: for whoever is to
+act upon what an event says, before it acts."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError
+
+from audit import notes, signers
+from audit.entries import UNSPELLABLE, hash_entry
+from audit.merkle import Range
+from audit.models import Checkpoint
+from audit.rows import Row, read_among
+from audit.tiles import HASH, WIDTH, DamagedTree, Tiles, fold
+
+UNREADABLE = (DatabaseError, *UNSPELLABLE)
+"""What reading raises when a value is none that a service can have written."""
+
+
+def read_authentic(ids: Iterable[UUID]) -> Iterator[Row]:
+    """Yield those of these events that are sealed, and still as they were sealed."""
+    with suppress(DamagedTree):
+        tree = SignedTree()
+        for row in _read(list(ids)):
+            with suppress(DamagedTree, *UNSPELLABLE):
+                if row.seq is not None and hash_entry(row.values) == tree.leaf(row.seq):
+                    yield row
+
+
+class SignedTree:
+    """The tree that the newest checkpoint signs. Raises DamagedTree when it is another one."""
+
+    def __init__(self) -> None:
+        self.tiles = Tiles()
+        self.size = 0
+        self._good = set[tuple[int, int]]()
+        last: Any = Checkpoint.objects.last()
+        if last is None:
+            return
+        try:
+            signed = notes.open_note(last.note, signers.verifiers())
+        except notes.InvalidNote as error:
+            raise DamagedTree(str(error)) from error
+        frontier: Range = self.tiles.range(signed.size)
+        if frontier.root() != signed.root:
+            raise DamagedTree(f"the checkpoint of {signed.size} events was signed for another tree")
+        self.size = signed.size
+
+    def leaf(self, position: int) -> bytes:
+        """Return the leaf that was signed at a position. Raises DamagedTree."""
+        if not 0 <= position < self.size:
+            raise DamagedTree(f"the tree has no position {position}")
+        index, place = divmod(position, WIDTH)
+        self._check(0, index)
+        return self.tiles.tile(0, index)[place * HASH : (place + 1) * HASH]
+
+    def _check(self, level: int, index: int) -> None:
+        """Follow a tile up to one that the signed root is made of: the last of a level."""
+        if (level, index) in self._good or index == self.size // WIDTH ** (level + 1):
+            return
+        above, place = divmod(index, WIDTH)
+        hashes = self.tiles.tile(level, index)
+        node = self.tiles.tile(level + 1, above)[place * HASH : (place + 1) * HASH]
+        if len(hashes) != WIDTH * HASH or fold(hashes) != node:
+            raise DamagedTree(f"the tile {index} of level {level} is not what was signed")
+        self._check(level + 1, above)
+        self._good.add((level, index))
+
+
+def _read(ids: list[UUID]) -> Iterator[Row]:
+    """Yield events in the order of their positions; what cannot be read is left out."""
+    try:
+        yield from list(read_among(ids))
+    except UNREADABLE:
+        if len(ids) > 1:
+            for one in ids:
+                yield from _read([one])
