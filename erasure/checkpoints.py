@@ -8,6 +8,7 @@ log has one of its own.
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from urllib.request import Request, urlopen
 from uuid import UUID
@@ -121,15 +122,15 @@ def _save_beside(ledger: FileLedger) -> Publish:
     def save(size: int, note: str) -> None:
         folder = _folder(ledger)
         folder.mkdir(parents=True, exist_ok=True)
-        write_safely(folder / _name(size), note)
+        write_safely(folder / _name(size, note), note)
 
     return save
 
 
 def _save_in(ledger: StorageLedger) -> Publish:
     def save(size: int, note: str) -> None:
-        name = f"{FOLDER}/{_name(size)}"
-        # A storage gives a second object of a name another one; the first is as good.
+        name = f"{FOLDER}/{_name(size, note)}"
+        # A storage gives a second object of a name another one; the first holds the same.
         if not ledger.storage.exists(name):
             ledger.storage.save(name, ContentFile(note.encode()))
 
@@ -159,9 +160,10 @@ def _own_key() -> str:
     return str(getattr(settings, "AUDIT_SIGNING_KEY", ""))
 
 
-def _name(size: int) -> str:
-    # Names sort by size.
-    return f"{size:015d}.txt"
+def _name(size: int, note: str) -> str:
+    # Names sort by size. A log that was cut and has grown to the same size again has another note,
+    # and must not take the place of the one that shows it.
+    return f"{size:015d}-{sha256(note.encode()).hexdigest()[:16]}.txt"
 
 
 def _folder(ledger: FileLedger) -> Path:

@@ -150,14 +150,16 @@ def _write_whole(descriptor: int, data: bytes) -> int:
 
 
 def write_safely(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all, whatever happens, and wait for the disk."""
+    """Write a file that is there whole or not at all, whatever happens, and wait for the disk. One
+    that is there already stays as it is."""
     draft = path.with_name(f".{path.name}.{uuid4()}")
     try:
         with draft.open("x") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(path)
+        with suppress(FileExistsError):
+            os.link(draft, path)
     finally:
         draft.unlink(missing_ok=True)
     _sync_folder(path.parent)

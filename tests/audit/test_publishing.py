@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -13,17 +14,19 @@ from django.test import override_settings
 from django.utils import timezone
 
 from audit import notes, publishing, signers
-from audit.models import Checkpoint, Publication
+from audit.models import Checkpoint, EventDetail, Publication, Tile, TreeHead
 from audit.publishing import Publisher, publish, register_publishers
 from audit.sealing import seal
 from audit.tasks import seal_and_publish, seal_audit_log
+from audit.tiles import HASH
 from audit.verifying import Kept, verify
-from erasure.checkpoints import read_kept
+from erasure.checkpoints import publishers, read_kept
 from erasure.clocks import sweep
 from erasure.health import check_audit
 from erasure.ledger import _open
+from erasure.ledgerfile import write_safely
 from erasure.worker import Sealer
-from tests.audit.logs import make_people, write_log
+from tests.audit.logs import events, make_people, verdict, write_log
 from tests.commands.shell import run
 from tests.databases import triggers_off
 
@@ -60,7 +63,7 @@ def test_they_go_to_where_the_ledger_lies_and_are_read_again(ledger: Path) -> No
     seal_and_publish()
     seal_and_publish()
     files = sorted(ledger.glob("*.txt"))
-    assert [it.name for it in files] == ["000000000000003.txt", "000000000000006.txt"]
+    assert [it.name[:16] for it in files] == ["000000000000003-", "000000000000006-"]
     for file, row in zip(files, Checkpoint.objects.all(), strict=True):
         assert notes.open_note(file.read_text(), signers.verifiers()).size == row.size
         assert file.read_text() == row.note
@@ -73,6 +76,55 @@ def test_they_go_to_where_the_ledger_lies_and_are_read_again(ledger: Path) -> No
         assert (code, '"code": "beyond"' in out) == (1, True)
         code, out = run("verify_audit_log", "--since", str(files[1]))
         assert (code, out.splitlines()[-1][:4]) == (1, "BAD:")
+
+
+def cut(size: int) -> None:
+    """Bring a log of one tile back to an earlier size, as a superuser or an older backup does."""
+    with triggers_off():
+        gone = events().filter(sealed_seq__gte=size)
+        EventDetail.objects.filter(event_id__in=list(gone.values_list("pk", flat=True))).delete()
+        gone.delete()
+        Checkpoint.objects.filter(size__gt=size).delete()
+        Tile.objects.update(hashes=bytes(Tile.objects.get().hashes)[: size * HASH])
+        TreeHead.objects.update(size=size)
+        Publication.objects.update(size=size)
+
+
+def verdict_with_kept() -> tuple[str, int | None] | None:
+    return verdict(*(Kept(*it) for it in read_kept()))
+
+
+def test_a_log_that_has_grown_to_the_same_size_again_overwrites_no_checkpoint(ledger: Path) -> None:
+    write()
+    seal_and_publish()
+    write()
+    seal_and_publish()
+    before = {it: it.read_text() for it in ledger.glob("*.txt")}
+    cut(3)
+    assert verdict_with_kept() == ("truncated", 3)
+    write()
+    assert seal_and_publish()["size"] == 6
+    assert verdict_with_kept() == ("root", 3)
+    after = {it: it.read_text() for it in ledger.glob("*.txt")}
+    assert len(after) == 3
+    assert before.items() <= after.items()
+    assert sorted(note for _, note in read_kept()) == sorted(after.values())
+
+
+def test_publishers_at_once_lose_no_checkpoint_of_the_same_size(ledger: Path) -> None:
+    (publisher,) = publishers()
+    notes = [f"log\n6\n{n % 4}\n" for n in range(16)]
+    with ThreadPoolExecutor(len(notes)) as pool:
+        list(pool.map(publisher.publish, [6] * len(notes), notes))
+    assert {note for _, note in read_kept()} == set(notes)
+    assert not [it for it in ledger.iterdir() if it.suffix != ".txt"]
+
+
+def test_a_file_that_is_there_is_not_written_again(tmp_path: Path) -> None:
+    file = tmp_path / "file.txt"
+    write_safely(file, "first")
+    write_safely(file, "second")
+    assert [(it, it.read_text()) for it in tmp_path.iterdir()] == [(file, "first")]
 
 
 def test_a_checkpoint_that_was_mailed_is_taken_as_a_mail_program_saves_it(
