@@ -72,7 +72,7 @@ def check_audit(now: datetime) -> Finding:
     if getattr(settings, "ERASURE_SWEEP_EXPECTED", True) and waiting.exists():
         return Finding("warning: events of the audit log wait to be sealed")
     if count_behind():
-        return Finding("warning: a checkpoint of the audit log could not be published")
+        return Finding("warning: a checkpoint of the audit log was not published")
     return Finding()
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.db import connection
 from django.test import override_settings
 from django.utils import timezone
 
 from audit import notes, publishing, signers
 from audit.models import Checkpoint, EventDetail, Publication, Tile, TreeHead
-from audit.publishing import Publisher, publish, register_publishers
+from audit.publishing import Publisher, count_behind, publish, register_publishers
 from audit.sealing import seal
 from audit.tasks import seal_and_publish, seal_audit_log
 from audit.tiles import HASH
@@ -198,6 +199,87 @@ def test_a_publisher_that_fails_gets_the_newest_at_the_next_seal(
     assert check_audit(timezone.now()).text == "ok"
     assert publish(now=timezone.now()) == {}
     assert taken == [6]
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes that somebody was given who wants one a day."""
+    sizes: list[int] = []
+
+    def take(size: int, note: str) -> None:
+        sizes.append(size)
+
+    monkeypatch.setattr(publishing, "_publishers", {})
+    register_publishers("test", lambda: [Publisher("taker", take, timedelta(days=1))])
+    write()
+    seal_and_publish()
+    return sizes
+
+
+def test_a_size_that_is_ahead_of_the_log_is_told_and_holds_nothing_back(taken: list[int]) -> None:
+    now = timezone.now()
+    assert count_behind() == 0
+    Publication.objects.update(size=10**12)
+    assert check_audit(now).text.startswith("warning: a checkpoint")
+    write()
+    seal(now=now)
+    assert publish(now=now) == {}
+    assert taken == [3, 6]
+    assert Publication.objects.get().size == 6
+    assert check_audit(now).text == "ok"
+    with triggers_off():
+        Publication.objects.update(size=1)
+        Checkpoint.objects.all().delete()
+    assert count_behind() == 1
+    assert publish(now=now) == {}
+
+
+def test_a_size_that_is_behind_is_overtaken_at_its_time(taken: list[int]) -> None:
+    now = timezone.now()
+    Publication.objects.update(size=1, at=now - timedelta(hours=23))
+    publish(now=now)
+    assert taken == [3]
+    publish(now=now + timedelta(hours=1))
+    assert taken == [3, 3]
+    publish(now=now + timedelta(days=9))
+    assert taken == [3, 3]
+
+
+def test_a_time_that_lies_ahead_holds_nothing_back(taken: list[int]) -> None:
+    write()
+    now = timezone.now()
+    seal(now=now)
+    Publication.objects.update(at=now + timedelta(days=1000))
+    assert publish(now=now) == {}
+    assert taken == [3, 6]
+    assert Publication.objects.get().at == now
+
+
+def test_a_time_that_is_none_holds_nothing_back(taken: list[int]) -> None:
+    write()
+    now = timezone.now()
+    seal(now=now)
+    never = "infinity" if connection.vendor == "postgresql" else "never"
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE audit_publication SET at = %s", [never])
+    assert publish(now=now) == {}
+    assert taken == [3, 6]
+    assert Publication.objects.get().at == now
+
+
+def test_one_that_fails_while_its_time_lies_ahead_is_noted(taken: list[int]) -> None:
+    write()
+    now = timezone.now()
+    seal(now=now)
+    Publication.objects.update(at=now + timedelta(days=1000))
+
+    def fail(size: int, note: str) -> None:
+        raise OSError
+
+    register_publishers("test", lambda: [Publisher("taker", fail)])
+    assert publish(now=now) == {"taker": "OSError"}
+    noted = Publication.objects.get()
+    assert (noted.size, noted.error) == (3, "OSError")
 
 
 def _take_any(size: int, note: str) -> None:
