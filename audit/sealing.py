@@ -95,6 +95,16 @@ def count_unsealed() -> int:
     return AuditEvent.objects.filter(sealed_seq=None).count()
 
 
+def read_sizes() -> tuple[int, int]:
+    """Return how many events are sealed as the head has it, and as the newest checkpoint has it.
+
+    The two are written in one transaction and read in one statement, so that they differ under no
+    sealer's hands; if they do all the same, they are read once more.
+    """
+    head, newest = _read_sizes()
+    return (head, newest) if head == newest else _read_sizes()
+
+
 def seal_batch(
     *, now: datetime, limit: int, after: UUID | None = None, accepted: Collection[UUID] = ()
 ) -> Batch | None:
@@ -203,6 +213,17 @@ def _give_positions(first: int, rows: Sequence[Row]) -> None:
             done = cursor.rowcount
     if done != len(rows):
         raise BrokenTree("an event got its position from somebody else")
+
+
+def _read_sizes() -> tuple[int, int]:
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce((SELECT size FROM audit_treehead WHERE id = %s), 0), "
+            "coalesce((SELECT max(size) FROM audit_checkpoint), 0)",
+            [TreeHead.THE_ONE],
+        )
+        head, newest = cursor.fetchone()
+    return head, newest
 
 
 def _size() -> int:

@@ -25,7 +25,7 @@ from audit.gaps import read_evidence
 from audit.merkle import Range
 from audit.models import AuditEvent, Checkpoint, EventDetail, Tile
 from audit.rows import PLACE, Detail, Row, read_details, read_sealed, read_waiting
-from audit.sealing import count_unsealed
+from audit.sealing import count_unsealed, read_sizes
 from audit.signers import verifiers
 from audit.snapshots import snapshot
 from audit.tiles import HASH, HEIGHT, WIDTH, key_of
@@ -154,6 +154,7 @@ class _Pass:
         self._check_upper_tiles()
         self._check_end()
         self._check_waiting()
+        self._check_head()
 
     def _note(self, fault: Fault) -> None:
         """Note what is wrong with one record, and go on while more are wanted."""
@@ -353,6 +354,17 @@ class _Pass:
                 f"position {self.size} on are missing."
             )
             raise Found(Fault("truncated", text, self.size))
+
+    def _check_head(self) -> None:
+        """Check what a sealer goes by. It vouches for nothing, but nothing is sealed while it is
+        wrong: so it comes last."""
+        head, newest = read_sizes()
+        if head != newest:
+            text = (
+                f"The head says that {head} events are sealed, and the newest checkpoint {newest}: "
+                "nothing can be sealed."
+            )
+            self._note(Fault("head", text))
 
 
 def _leaf_of(row: Row) -> bytes:

@@ -17,6 +17,7 @@ from django.utils.timesince import timesince
 
 from audit.models import AuditEvent
 from audit.publishing import count_behind
+from audit.sealing import read_sizes
 from erasure import gate
 from erasure.clocks import SWEPT, sweep_every
 from erasure.models import DeletionRequest, Heartbeat, Pause
@@ -67,7 +68,11 @@ def check_pauses(now: datetime) -> Finding:
 
 
 def check_audit(now: datetime) -> Finding:
-    """Warn while events wait for their seal, or a checkpoint does not get out."""
+    """Warn while events wait for their seal or cannot get it, or a checkpoint does not get out."""
+    head, newest = read_sizes()
+    if head != newest:
+        text = "nothing of the audit log can be sealed: run manage.py verify_audit_log"
+        return Finding(f"warning: {text}")
     waiting = AuditEvent.objects.filter(sealed_seq=None, id__lt=_first_id(now - 2 * sweep_every()))
     if getattr(settings, "ERASURE_SWEEP_EXPECTED", True) and waiting.exists():
         return Finding("warning: events of the audit log wait to be sealed")

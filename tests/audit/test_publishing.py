@@ -305,7 +305,7 @@ def test_a_log_that_cannot_be_sealed_keeps_a_worker_from_nothing_else() -> None:
     seal(now=timezone.now())
     write()
     with triggers_off():
-        Checkpoint.objects.all().delete()
+        Checkpoint.objects.update(note="")
     with override_settings(AUDIT_SEAL_EVERY=timedelta()):
         Sealer().run()
     assert run("seal_audit_log")[0] == 1
@@ -313,3 +313,16 @@ def test_a_log_that_cannot_be_sealed_keeps_a_worker_from_nothing_else() -> None:
     later = timezone.now() + timedelta(hours=1)
     with override_settings(ERASURE_SWEEP_EXPECTED=True):
         assert check_audit(later).text == "warning: events of the audit log wait to be sealed"
+
+
+def test_a_head_that_is_not_the_newest_checkpoints_is_told_at_once() -> None:
+    now = timezone.now()
+    assert check_audit(now).text == "ok"
+    write()
+    seal(now=now)
+    assert check_audit(now).text == "ok"
+    for change in (lambda: TreeHead.objects.update(size=2), TreeHead.objects.all().delete):
+        change()
+        assert check_audit(now).text == (
+            "warning: nothing of the audit log can be sealed: run manage.py verify_audit_log"
+        )

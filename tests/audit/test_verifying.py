@@ -1,12 +1,14 @@
 """Whatever is done to the log, the first bad record is named; what is lawful passes."""
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import models
+from django.conf import settings
+from django.db import connection, models
 from django.test import override_settings
 from django.utils import timezone
 
@@ -35,6 +37,7 @@ from tests.audit.logs import (
     vouch_for_waiting,
     write_log,
 )
+from tests.commands.shell import run
 from tests.databases import triggers_off
 from tests.erasure.clockwork import finished
 from tests.ledgers import a_ledger, entry
@@ -170,6 +173,74 @@ def test_checkpoints_and_tiles_that_were_changed_are_found(kept: Kept) -> None:
         "signature",
         None,
     )
+
+
+def test_a_head_that_is_not_the_newest_checkpoints_is_named_after_all_else(kept: Kept) -> None:
+    TreeHead.objects.update(size=7)
+    write_log(make_people(1), 1)
+    with pytest.raises(sealing.BrokenTree):
+        sealing.seal(now=timezone.now())
+    (fault,) = verify([kept], most=100).faults
+    assert (fault.code, fault.position) == ("head", None)
+    assert "The head says that 7 events are sealed, and the newest checkpoint 300" in fault.text
+    code, out = run("verify_audit_log", "--no-kept", "--json")
+    assert (code, '"code": "head"' in out) == (1, True)
+    for size in (0, SIZE - 50, SIZE + 1, 10**12):
+        TreeHead.objects.update(size=size)
+        assert verdict(kept) == ("head", None)
+    events().filter(sealed_seq=30).delete()
+    assert [it.code for it in verify([kept], most=2).faults] == ["missing", "orphan"]
+    assert verify([kept], most=100).faults[-1].code == "head"
+
+
+def test_a_head_that_is_gone_is_named_and_set_right_as_the_manual_says(kept: Kept) -> None:
+    TreeHead.objects.all().delete()
+    assert verdict(kept) == ("head", None)
+    manual = (settings.BASE_DIR / "docs/audit.md").read_text()
+    repair = [it.strip() for it in manual.splitlines() if "audit_treehead " in it and ";" in it]
+    with connection.cursor() as cursor:
+        for statement in repair:
+            cursor.execute(statement)
+    assert verdict(kept) is None
+    write_log(make_people(1), 1)
+    assert sealing.seal(now=timezone.now()).size == SIZE + 1
+
+
+def test_a_log_without_an_event_needs_no_head_and_none_that_claims_some() -> None:
+    assert verdict() is None
+    TreeHead.objects.create(size=1)
+    assert verdict() == ("head", None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_head_and_the_newest_checkpoint_never_differ_while_a_sealer_works() -> None:
+    is_done = threading.Event()
+    found = set[bool]()
+
+    def look() -> None:
+        try:
+            while not is_done.is_set():
+                head, newest = sealing._read_sizes()
+                found.add(head == newest)
+        finally:
+            connection.close()
+
+    write_log(make_people(1), 60)
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        assert sealing.seal(now=timezone.now(), batch=1).batches == 60
+    finally:
+        is_done.set()
+        thread.join(60)
+    assert found == {True}
+
+
+def test_sizes_that_differ_are_read_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([(0, 3), (3, 3)])
+    monkeypatch.setattr(sealing, "_read_sizes", lambda: next(answers))
+    assert verdict() is None
+    assert list(answers) == []
 
 
 def test_a_checkpoint_of_another_log_is_refused(kept: Kept) -> None:
