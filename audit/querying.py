@@ -1,7 +1,7 @@
 """Which events somebody wants to see: one set of conditions for the API, the shell and exports."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -61,6 +61,16 @@ class Wanted:
             theirs = Q(subject_kind="organization") & Q(Among("subject_id", self.organizations))
             found.append(Q(Among("organization_id", self.organizations)) | theirs)
         return found
+
+
+def read_time(text: str) -> datetime:
+    """Return the moment that an ISO 8601 text names, in UTC, which it is in unless it says
+    otherwise. Raises ValueError, also when no calendar reaches so far in UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text} is beyond the calendar") from error
 
 
 def read_page(wanted: Wanted, *, before: UUID | None, limit: int) -> list[AuditEvent]:

@@ -124,7 +124,7 @@ class AuditEvents(house.HouseApi):
     @property
     def asked(self) -> Query:
         """The query; raises InvalidRequest when it has not the right form."""
-        return read_query(self.request.query_params)
+        return read_query(self.request.query_params, is_paged=self.action == "index")
 
     @property
     def wanted(self) -> Wanted:

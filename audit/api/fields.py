@@ -2,12 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from audit.events import Reference
 from audit.models import AuditEvent
+from audit.querying import read_time
 from contracts import ids
 from contracts.errors import Fault, InvalidRequest
 from contracts.schema import json_object
@@ -15,7 +16,8 @@ from erasure.references import spell
 from erasure.typeids import read_id, read_uuid
 
 MOST, USUAL = 200, 50
-NAMES = {"action", "subject", "actor", "organization", "since", "until", "cursor", "limit"}
+FILTERS = {"action", "subject", "actor", "organization", "since", "until"}
+PAGING = {"cursor", "limit"}
 
 text = {"type": "string"}
 ACTION_PATTERN = "^[ -~]{1,64}$"
@@ -75,12 +77,13 @@ def describe(event: AuditEvent) -> dict[str, Any]:
     }
 
 
-def read_query(params: Any) -> Query:
+def read_query(params: Any, *, is_paged: bool) -> Query:
     """Return what a query asks for; raises InvalidRequest with a fault for each wrong part."""
-    faults = [_fault(name, "This parameter does not exist.") for name in params.keys() - NAMES]
+    names = FILTERS | PAGING if is_paged else FILTERS
+    faults = [_fault(name, "This parameter does not exist.") for name in params.keys() - names]
     found: dict[str, Any] = {}
     for name, read, words in _READERS:
-        if (given := params.get(name)) is None:
+        if name not in names or (given := params.get(name)) is None:
             continue
         try:
             found[name] = read(given)
@@ -115,11 +118,6 @@ def _read_cursor(given: str) -> UUID:
     raise ValueError
 
 
-def _read_time(given: str) -> datetime:
-    at = datetime.fromisoformat(given)
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
 def _read_limit(given: str) -> int:
     if given.isascii() and given.isdecimal() and 1 <= int(given) <= MOST:
         return int(given)
@@ -137,8 +135,8 @@ _READERS: Any = (
     ("subject", _read_subject, "Must be an id: usr_… or a bare one."),
     ("actor", _read_subject, "Must be an id: usr_… or a bare one."),
     ("organization", _read_organization, "Must be an organization's id."),
-    ("since", _read_time, "Must be a time such as 2026-11-27T09:30:00Z."),
-    ("until", _read_time, "Must be a time such as 2026-11-27T09:30:00Z."),
+    ("since", read_time, "Must be a time such as 2026-11-27T09:30:00Z."),
+    ("until", read_time, "Must be a time such as 2026-11-27T09:30:00Z."),
     ("cursor", _read_cursor, "Must be next_cursor of the page before."),
     ("limit", _read_limit, f"Must be a whole number from 1 to {MOST}."),
 )

@@ -1,13 +1,13 @@
 """What the log's commands share: reading ids and times, and which events are wanted."""
 
 from argparse import ArgumentParser, ArgumentTypeError
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
 
-from audit.querying import Wanted
+from audit.querying import Wanted, read_time
 from erasure.references import read
 from erasure.typeids import read_uuid
 
@@ -58,10 +58,9 @@ def parse_id(text: str) -> UUID:
 def parse_time(text: str) -> datetime:
     """Read a time or a day in UTC; for argparse."""
     try:
-        at = datetime.fromisoformat(text)
+        return read_time(text)
     except ValueError as error:
         raise ArgumentTypeError("must be a time such as 2026-11-27T09:30") from error
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def parse_days(text: str) -> timedelta:

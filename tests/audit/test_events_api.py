@@ -1,7 +1,7 @@
 """``/v1/audit-events``: one's own organizations, or all for staff; page by page."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -145,6 +145,41 @@ def test_a_wrong_query_is_refused_part_by_part() -> None:
     assert response.status_code == 422
     names = ("limit", "cursor", "since", "subject", "organization", "actor", "action", "other")
     assert faults(response) == {("query", it) for it in names}
+
+
+@pytest.mark.parametrize("path", ["", "/export"])
+def test_a_time_that_no_calendar_holds_is_refused(path: str) -> None:
+    """In UTC these lie in the year 0 and in the year 10000."""
+    key = give_key(OrganizationFactory())
+    write("user.created")
+    seal_all()
+    for name, at in (
+        ("since", "0001-01-01T00:00:00%2B01:00"),
+        ("until", "9999-12-31T23:59:59-01:00"),
+    ):
+        response = ask("GET", f"{URL}{path}?{name}={at}", key)
+        assert response.status_code == 422
+        assert faults(response) == {("query", name)}
+
+
+def test_a_time_of_another_zone_is_the_same_moment() -> None:
+    acme = OrganizationFactory()
+    key = give_key(acme)
+    write("at.noon", acme, now=datetime(2026, 11, 27, 12, tzinfo=UTC))
+    assert seen(key, "?since=2026-11-27T13:00:00%2B01:00") == ["at.noon"]
+    assert seen(key, "?until=2026-11-27T13:00:00%2B01:00") == []
+    assert seen(key, "?since=2026-11-27T12:00:01") == []
+
+
+@pytest.mark.parametrize("query", ["limit=1", "limit=0", "cursor=x"])
+def test_an_export_has_no_pages(query: str) -> None:
+    key = give_key(OrganizationFactory())
+    write("user.created")
+    seal_all()
+    response = ask("GET", f"{URL}/export?{query}", key)
+    assert response.status_code == 422
+    assert faults(response) == {("query", query.partition("=")[0])}
+    assert "This parameter does not exist." in response.content.decode()
 
 
 def test_an_export_of_ones_own_organization_proves_itself(tmp_path: Path) -> None:

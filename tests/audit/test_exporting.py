@@ -166,6 +166,14 @@ def test_the_shell_writes_and_checks_them(file: Path) -> None:
     old = seal_all()
     code, out = run("audit_log", "--about", str(people[0]), "--limit", "2")
     assert (len(out.splitlines()), code) == (2, 0)
+    for option, time in (
+        ("--since", "0001-01-01T00:00+01:00"),
+        ("--until", "9999-12-31T23:59:59-01:00"),
+        ("--since", "yesterday"),
+    ):
+        # No command writes out a stack trace at what somebody has mistyped.
+        code, out = run("audit_log", option, time)
+        assert (code, "must be a time" in out) == (1, True)
     _, out = run("audit_log", "--json", "--action", "user.", "--since", "2020-01-01")
     assert {json.loads(line)["action"] for line in out.splitlines()} == {
         "user.seen",
