@@ -51,8 +51,7 @@ def sign() -> Signer:
 
 
 def verify() -> list[Verifier]:
-    own = [signing.signing_key(_own_key()).jwk] if _own_key() else []
-    return [read_jwk(jwk, origin()) for jwk in (*own, *signing.key_set()["keys"])]
+    return [read_jwk(jwk, origin()) for jwk in signing.key_set()["keys"]]
 
 
 def publishers() -> Iterable[Publisher]:

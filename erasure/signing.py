@@ -53,18 +53,21 @@ def signing_key(own: str = "") -> SigningKey:
     """Return the key that signs now: the one given, or that of receipts. Raises
     ImproperlyConfigured when it is no Ed25519 key."""
     text = own or getattr(settings, "RECEIPT_SIGNING_KEY", "")
+    name = "AUDIT_SIGNING_KEY" if own else "RECEIPT_SIGNING_KEY"
     file = getattr(settings, "RECEIPT_KEY_FILE", None)
     if not text and not file:
         raise ImproperlyConfigured(
             "Set RECEIPT_SIGNING_KEY, the key that signs receipts: manage.py make_receipt_key "
             "makes one."
         )
-    return _load(text or str(file), is_made_if_missing=not text)
+    return _load(text or str(file), name, is_made_if_missing=not text)
 
 
 def key_set() -> dict[str, list[dict[str, str]]]:
-    """Return the public keys that receipts may be verified with, the present one first."""
-    keys = [signing_key().jwk, *read_keys(getattr(settings, "RECEIPT_KEYS", ""))]
+    """Return the public keys that receipts and the audit log's checkpoints may be verified with,
+    the present ones first."""
+    present = [signing_key().jwk, signing_key(getattr(settings, "AUDIT_SIGNING_KEY", "")).jwk]
+    keys = [*present, *read_keys(getattr(settings, "RECEIPT_KEYS", ""))]
     return {"keys": list({key["kid"]: key for key in keys}.values())}
 
 
@@ -147,15 +150,15 @@ def decode(text: bytes) -> bytes:
 
 
 @cache
-def _load(text: str, *, is_made_if_missing: bool) -> SigningKey:
+def _load(text: str, name: str, *, is_made_if_missing: bool) -> SigningKey:
     if is_made_if_missing:
         _make_file(Path(text))
     try:
         private = _read_private(_contents(text))
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ImproperlyConfigured(
-            "RECEIPT_SIGNING_KEY is no Ed25519 private key, as JWK or PEM, nor a file that holds "
-            "one: manage.py make_receipt_key makes one."
+            f"{name} is no Ed25519 private key, as JWK or PEM, nor a file that holds one: "
+            "manage.py make_receipt_key makes one."
         ) from error
     return SigningKey(public_jwk(private.public_key())["kid"], private)
 

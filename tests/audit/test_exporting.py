@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.test import Client
 from django.utils import timezone
 
 from audit import offline
@@ -19,6 +20,8 @@ from audit.models import AuditEvent, Checkpoint
 from audit.proving import NotSealed, prove
 from audit.querying import Wanted
 from audit.signers import verifiers
+from audit.verifying import verify
+from erasure import signing
 from tests.audit.logs import make_people, newest, seal_all, write_log
 from tests.commands.shell import run
 
@@ -158,6 +161,28 @@ def test_an_event_is_proved_to_be_in_the_log(file: Path) -> None:
         file.write_text(json.dumps({**proof, "position": proof["position"] ^ 1}))
         with pytest.raises(offline.Bad, match="not in the log"):
             check(file)
+
+
+def test_the_keys_that_the_service_shows_are_those_that_checkpoints_are_signed_with(
+    file: Path, client: Client, settings: Any
+) -> None:
+    """Also when they have a key of their own, and after it was replaced."""
+    settings.AUDIT_SIGNING_KEY = json.dumps(signing.make_key())
+    write_log(make_people(2), 8)
+    old = seal_all()
+    settings.RECEIPT_KEYS = json.dumps(signing.key_set())
+    settings.AUDIT_SIGNING_KEY = json.dumps(signing.make_key())
+    write_log(make_people(2), 8)
+    seal_all()
+    assert verify([old]).fault is None
+    save(file)
+    keys, note = file.with_name("jwks.json"), file.with_name("checkpoint.txt")
+    keys.write_bytes(client.get("/.well-known/jwks.json").content)
+    note.write_text(old.note)
+    _, lines = run("seal_audit_log", "--show-keys")
+    assert len(set(lines.splitlines())) == len(lines.splitlines()) == 3
+    for key in (str(keys), lines.strip()):
+        assert offline.main([str(file), "--key", key, "--since", str(note)]) == 0
 
 
 def test_the_shell_writes_and_checks_them(file: Path) -> None:

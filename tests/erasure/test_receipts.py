@@ -387,3 +387,26 @@ def test_the_key_set_is_public(client: Client) -> None:
     assert key.keys() == {"kty", "crv", "x", "kid", "alg", "use"}
     assert re.fullmatch(r"[\w-]{43}", key["kid"])
     assert client.post("/.well-known/jwks.json").status_code == 405
+
+
+def test_the_key_set_holds_the_key_of_checkpoints_when_that_is_another(
+    client: Client, new_key: dict[str, str]
+) -> None:
+    receipts = signing.signing_key().kid
+
+    def served() -> list[str]:
+        return [key["kid"] for key in client.get("/.well-known/jwks.json").json()["keys"]]
+
+    assert served() == [receipts]
+    with override_settings(AUDIT_SIGNING_KEY=json.dumps(new_key)):
+        assert served() == [receipts, new_key["kid"]]
+        assert '"d"' not in client.get("/.well-known/jwks.json").content.decode()
+        # It is retired like any other.
+        old_keys = json.dumps(signing.key_set())
+    with override_settings(RECEIPT_KEYS=old_keys):
+        assert served() == [receipts, new_key["kid"]]
+    with (
+        override_settings(AUDIT_SIGNING_KEY="{}"),
+        pytest.raises(ImproperlyConfigured, match="AUDIT_SIGNING_KEY is no"),
+    ):
+        signing.key_set()

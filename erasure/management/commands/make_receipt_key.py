@@ -22,7 +22,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--public",
             action="store_true",
-            help="print the key set that receipts are verified with now, and make nothing",
+            help="print the key set that receipts and checkpoints are verified with now, and make "
+            "nothing",
         )
 
     def handle(self, *args: Any, public: bool, **options: Any) -> None:
