@@ -14,7 +14,7 @@ What is signed is the text up to and with the line before the empty one. A verif
 import base64
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -102,7 +102,7 @@ def open_note(note: str, verifiers: Iterable[Verifier]) -> Checkpoint:
         except InvalidSignature:
             raise InvalidNote("It was changed after it was signed.") from None
     if not is_named:
-        raise InvalidNote("None of the keys at hand has signed it.")
+        raise InvalidNote(_tell_unknown(text, sorted({it.name for it in known.values()})))
     return read_text(text)
 
 
@@ -148,6 +148,18 @@ def read_jwk(jwk: Any, name: str) -> Verifier:
         raise ValueError("not an Ed25519 key")
     public = base64.urlsafe_b64decode(jwk["x"] + "=" * (-len(jwk["x"]) % 4))
     return Verifier(name, public)
+
+
+def _tell_unknown(text: str, names: Sequence[str]) -> str:
+    """Return why none of the keys at hand can have signed a text."""
+    origin = text.partition("\n")[0]
+    if origin in names:
+        return "None of the keys at hand has signed it."
+    return (
+        f"None of the keys at hand has signed it: it is for the origin {origin}, and they are for "
+        f"{' and '.join(names) or 'nobody'}. A former name of the log belongs into "
+        "AUDIT_FORMER_ORIGINS."
+    )
 
 
 def _read_verifier(text: str) -> Verifier:

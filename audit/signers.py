@@ -25,5 +25,6 @@ def signer() -> Signer:
 
 
 def verifiers() -> list[Verifier]:
-    """Return the public keys that checkpoints may be verified with."""
+    """Return the public keys that checkpoints may be verified with, each under the log's name and
+    under those that it had before: a key is known by its name."""
     return _verifiers[-1]() if _verifiers else []

@@ -231,8 +231,12 @@ RECEIPT_ISSUER = env.str("RECEIPT_ISSUER", "Sexton")
 # The audit log's checkpoints: who signs them, under which name, and whom they go to.
 AUDIT_SIGNING_KEY = env.str("AUDIT_SIGNING_KEY", "")
 AUDIT_ORIGIN = env.str("AUDIT_ORIGIN", "") or f"{ALLOWED_HOSTS[0].lstrip('*.') or 'sexton'}/audit"
-if not re.fullmatch(r"[^\s+]+", AUDIT_ORIGIN):
-    raise ImproperlyConfigured("AUDIT_ORIGIN must hold neither white space nor a plus sign.")
+# What the log was called before: checkpoints of then still verify.
+AUDIT_FORMER_ORIGINS = env.list("AUDIT_FORMER_ORIGINS", default=[])
+if not all(re.fullmatch(r"[^\s+]+", name) for name in (AUDIT_ORIGIN, *AUDIT_FORMER_ORIGINS)):
+    raise ImproperlyConfigured(
+        "AUDIT_ORIGIN and AUDIT_FORMER_ORIGINS must hold neither white space nor a plus sign."
+    )
 AUDIT_SEAL_EVERY = timedelta(seconds=env.int("AUDIT_SEAL_SECONDS", 10))
 AUDIT_PUBLISH_EVERY = timedelta(seconds=env.int("AUDIT_PUBLISH_SECONDS", 300))
 AUDIT_WEBHOOKS = env.list("AUDIT_WEBHOOKS", default=[])

@@ -51,7 +51,8 @@ def sign() -> Signer:
 
 
 def verify() -> list[Verifier]:
-    return [read_jwk(jwk, origin()) for jwk in signing.key_set()["keys"]]
+    names = dict.fromkeys((origin(), *getattr(settings, "AUDIT_FORMER_ORIGINS", ())))
+    return [read_jwk(jwk, name) for name in names for jwk in signing.key_set()["keys"]]
 
 
 def publishers() -> Iterable[Publisher]:

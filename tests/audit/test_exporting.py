@@ -185,6 +185,57 @@ def test_the_keys_that_the_service_shows_are_those_that_checkpoints_are_signed_w
         assert offline.main([str(file), "--key", key, "--since", str(note)]) == 0
 
 
+def test_a_log_that_got_another_name_goes_on(file: Path, settings: Any) -> None:
+    write_log(make_people(2), 8)
+    old = seal_all()
+    before, proof = file.with_name("before.jsonl"), file.with_name("proof.json")
+    proof.write_text(json.dumps(prove(AuditEvent.objects.latest("id").pk)))
+    save(before)
+    _, old_lines = run("seal_audit_log", "--show-keys")
+
+    settings.AUDIT_ORIGIN, settings.AUDIT_FORMER_ORIGINS = "new.example/audit", ["localhost/audit"]
+    write_log(make_people(2), 8)
+    code, out = run("seal_audit_log")
+    assert (code, out) == (0, "8 events sealed, 16 in all.\n")
+    assert newest().note.startswith("new.example/audit\n")
+    assert verify([old, newest()]).fault is None
+    note = file.with_name("checkpoint.txt")
+    note.write_text(old.note)
+    assert run("verify_audit_log", "--since", str(note))[0] == 0
+    save(file)
+    _, lines = run("seal_audit_log", "--show-keys")
+    assert [it.partition("+")[0] for it in lines.split()] == [
+        "new.example/audit",
+        "localhost/audit",
+    ]
+    for whole in (file, before, proof):
+        assert offline.main([str(whole), "--key", lines.strip()]) == 0
+    assert offline.main([str(file), "--key", lines.strip(), "--since", str(note)]) == 0
+    # Whoever has the old keys alone checks with them what was signed under the old name.
+    for whole in (before, proof):
+        assert offline.main([str(whole), "--key", old_lines.strip()]) == 0
+
+
+def test_a_name_that_nobody_knows_is_told_with_the_setting_that_is_missing(
+    file: Path, settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_log(make_people(2), 8)
+    kept = seal_all()
+    save(file)
+    settings.AUDIT_ORIGIN = "new.example/audit"
+    write_log(make_people(1), 1)
+    told = (
+        "None of the keys at hand has signed it: it is for the origin localhost/audit, and they "
+        "are for new.example/audit. A former name of the log belongs into AUDIT_FORMER_ORIGINS."
+    )
+    for code, out in (run("seal_audit_log"), run("verify_audit_log")):
+        assert (code, told in out) == (1, True)
+    assert [(it.code, told in it.text) for it in verify([kept]).faults] == [("signature", True)]
+    _, lines = run("seal_audit_log", "--show-keys")
+    assert offline.main([str(file), "--key", lines.strip()]) == 1
+    assert told in capsys.readouterr().err
+
+
 def test_the_shell_writes_and_checks_them(file: Path) -> None:
     people = make_people(2)
     write_log(people, 8)

@@ -163,6 +163,13 @@ def test_an_interval_of_nothing_is_refused() -> None:
     assert "ERASURE_SWEEP_SECONDS must be 1 or more." in done.stderr
 
 
+@pytest.mark.parametrize("name", ["AUDIT_ORIGIN", "AUDIT_FORMER_ORIGINS"])
+def test_a_name_that_no_signed_note_can_bear_is_refused(name: str) -> None:
+    done = manage("check", **{**PRODUCTION, name: "one.example/audit,two+three"})
+    assert done.returncode != 0
+    assert "must hold neither white space nor a plus sign." in done.stderr
+
+
 def test_browsers_are_told_to_stay_on_https(ask: Ask) -> None:
     _, headers = ask("/healthz", "https")
     wanted = "max-age=31536000; includeSubDomains; preload"
