@@ -1,9 +1,11 @@
-"""Users, and the accounts whose deletion has been asked for."""
+"""Users, their groups, and the accounts whose deletion has been asked for."""
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -186,6 +188,15 @@ class UserAdmin(StaffAdmin, AnyUserAdmin):
                     f"User {self.describe(user)}: nothing was done: only a superuser may do this."
                 )
                 self.message_user(request, text, "ERROR")
+
+
+# Django's own page would give rights away without an event.
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(StaffAdmin, DjangoGroupAdmin):
+    id_columns = ()
 
 
 @admin.register(DeletedUser)

@@ -19,12 +19,16 @@ def record_entry(action: str, request: HttpRequest, row: Any, message: Any) -> N
     their own is a personal value.
     """
     facts: dict[str, Any] = {"model": row._meta.label}
+    subject = reference_of(row)
+    if subject is None and isinstance(row.pk, int):
+        # A text could be somebody's name, and facts stay for ever.
+        facts["id"] = row.pk
     if fields := fields_of(message):
         facts["fields"] = fields
     record(
         action,
         actor=actor_of(request),
-        subject=reference_of(row),
+        subject=subject,
         now=timezone.now(),
         facts=facts,
         details={"message": message} if isinstance(message, str) else None,
@@ -32,7 +36,8 @@ def record_entry(action: str, request: HttpRequest, row: Any, message: Any) -> N
 
 
 def reference_of(row: models.Model) -> Reference | None:
-    """Return a row as events name it: a subject of its kind, or else its model and key."""
+    """Return a row as events name it: a subject of its kind, or else its model and key. None when
+    its key is no UUID."""
     concrete = row._meta.concrete_model
     for name in kind_names():
         if (kind := get_kind(name)).model._meta.concrete_model is concrete:

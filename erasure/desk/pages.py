@@ -9,7 +9,9 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
+from django.contrib.admin import ActionLocation
 from django.contrib.admin.helpers import AdminForm
+from django.db import transaction
 from django.db.models import Q
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
@@ -53,7 +55,7 @@ class StaffAdmin(AnyAdmin):
     """Names rows by ``describe``, on the page and in the admin's own history; finds them by id."""
 
     id_columns: ClassVar[tuple[str, ...]] = ("pk",)
-    """Where an id that is searched for may stand."""
+    """Where an id that is searched for may stand. Empty where ids are no UUIDs."""
 
     class Media:
         css = {"all": ["erasure/desk.css"]}
@@ -67,7 +69,7 @@ class StaffAdmin(AnyAdmin):
         return self.describe(row)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
-        if (pk := find_id(search_term)) is None:
+        if not self.id_columns or (pk := find_id(search_term)) is None:
             return super().get_search_results(request, queryset, search_term)
         anywhere = Q(*((column, pk) for column in self.id_columns), _connector=Q.OR)
         return queryset.filter(anywhere), False
@@ -109,6 +111,16 @@ class StaffAdmin(AnyAdmin):
         for obj in queryset:
             record_entry("admin.deleted", request, obj, "")
         return super().log_deletions(request, queryset)
+
+    def get_actions(
+        self, request: HttpRequest, action_location: Any = ActionLocation.CHANGE_LIST
+    ) -> Any:
+        found: Any = super().get_actions(request, action_location)
+        if chosen := found.get("delete_selected"):
+            # Django opens no transaction for it, and rows and their events go together.
+            together = transaction.atomic(chosen.func)
+            found["delete_selected"] = replace(chosen, func=together)
+        return found
 
     def message_user(self, request: HttpRequest, message: Any, *args: Any, **kwargs: Any) -> None:
         # The same type again: what Django has marked as safe HTML stays so.
