@@ -18,6 +18,7 @@ from django.core.files.base import ContentFile
 from django.core.mail import send_mail
 
 from audit.gaps import register_under_way
+from audit.models import Checkpoint
 from audit.notes import Signer, Verifier, read_jwk
 from audit.publishing import Publisher, register_archive, register_publishers
 from audit.signers import register_signer
@@ -27,10 +28,11 @@ from erasure.finishing import LOGS
 from erasure.ledger import open_ledger
 from erasure.ledgerfile import FileLedger, write_safely
 from erasure.ledgerstorage import StorageLedger
+from erasure.models import DeletionRequest
 
 FOLDER = "checkpoints"
 KEPT = 1_000
-"""So many of the newest checkpoints are read again."""
+"""So many of the newest checkpoints are read again in any case."""
 
 TIMEOUT = 10
 WORDS = (
@@ -72,26 +74,36 @@ def publishers() -> Iterable[Publisher]:
 
 
 def read_kept() -> Iterable[tuple[str, str]]:
-    """Yield the newest checkpoints that lie beside the ledger, as names and notes."""
+    """Yield checkpoints that lie beside the ledger, as names and notes: the newest, and of the rest
+    those that the database does not hold, for they tell of another history."""
     ledger = open_ledger()
     if isinstance(ledger, FileLedger):
-        for path in sorted(_folder(ledger).glob("*.txt"))[-KEPT:]:
-            yield str(path), path.read_text()
+        folder = _folder(ledger)
+        for name in _telling([path.name for path in folder.glob("*.txt")]):
+            yield str(folder / name), (folder / name).read_text()
     if isinstance(ledger, StorageLedger):
         try:
-            names = sorted(ledger.storage.listdir(FOLDER)[1])[-KEPT:]
+            names = ledger.storage.listdir(FOLDER)[1]
         except FileNotFoundError:
             return
-        for name in names:
+        for name in _telling(names):
             with ledger.storage.open(f"{FOLDER}/{name}") as file:
                 yield f"{FOLDER}/{name}", file.read().decode()
+
+
+def _telling(names: Iterable[str]) -> Iterable[str]:
+    rest = sorted(names)
+    newest = rest[-KEPT:]
+    if older := rest[:-KEPT]:
+        held = Checkpoint.objects.values_list("size", "note").iterator(chunk_size=KEPT)
+        known = {_name(size, note) for size, note in held}
+        yield from (name for name in older if name not in known)
+    yield from newest
 
 
 def find_under_way() -> Collection[UUID]:
     """Return the subjects whose rows are going piece by piece: the event that accounts for it comes
     with the last one. The ledger must know of each, for in the database anybody may say so."""
-    from erasure.models import DeletionRequest
-
     rows = DeletionRequest.objects.open().exclude(cursor={}).values_list("subject_id", "cursor")
     begun = {
         (str(pk), cursor.get("intent")): pk

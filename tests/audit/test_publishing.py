@@ -21,6 +21,7 @@ from audit.sealing import seal
 from audit.tasks import seal_and_publish, seal_audit_log
 from audit.tiles import HASH
 from audit.verifying import Kept, verify
+from erasure import checkpoints
 from erasure.checkpoints import publishers, read_kept
 from erasure.clocks import sweep
 from erasure.health import check_audit
@@ -110,6 +111,22 @@ def test_a_log_that_has_grown_to_the_same_size_again_overwrites_no_checkpoint(le
     assert len(after) == 3
     assert before.items() <= after.items()
     assert sorted(note for _, note in read_kept()) == sorted(after.values())
+
+
+def test_of_old_checkpoints_those_are_read_that_the_log_does_not_hold(
+    ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        write()
+        seal_and_publish()
+    cut(3)
+    for _ in range(3):
+        write()
+        seal_and_publish()
+    monkeypatch.setattr(checkpoints, "KEPT", 1)
+    sizes = [int(note.split("\n")[1]) for _, note in read_kept()]
+    assert sizes == [6, 12], "the other six, and the newest"
+    assert verdict_with_kept() == ("root", 3)
 
 
 def test_publishers_at_once_lose_no_checkpoint_of_the_same_size(ledger: Path) -> None:
