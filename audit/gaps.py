@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -61,6 +62,32 @@ def read_evidence() -> Evidence:
     told = [_read_facts(text) for text in facts]
     return Evidence(
         erased,
+        [one for it in told for one in _ranges(it.get("positions"))],
+        [one for it in told for one in _ranges(it.get("bare"))],
+    )
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What no sealed event accounts for yet: people whose personal values are going or gone, and
+    ranges of positions whose events are (``positions``), or whose values (``bare``)."""
+
+    people: Sequence[str]
+    positions: Sequence[Sequence[int]]
+    bare: Sequence[Sequence[int]]
+
+
+def read_pending() -> Pending:
+    """Return the removals that are under way, or whose event waits for its seal."""
+    people = {str(person) for find in _under_way for person in find()}
+    told = []
+    for values in _read_waiting():
+        if values[PLACE["action"]] == FORGOTTEN:
+            told.append(_read_facts(values[PLACE["facts"]]))
+        elif subject := values[PLACE["subject_id"]]:
+            people.add(subject)
+    return Pending(
+        sorted(people),
         [one for it in told for one in _ranges(it.get("positions"))],
         [one for it in told for one in _ranges(it.get("bare"))],
     )

@@ -4,7 +4,8 @@
 
 KEY is a verifier key, a JWK set or a PEM, or a file that holds one. Needs neither Django nor a
 database: Python, ``cryptography``, and the modules ``entries``, ``evidence``, ``merkle`` and
-``notes`` beside this one. Exit codes: 0 good, 1 bad, 2 wrong usage.
+``notes`` beside this one. Exit codes: 0 good, 1 bad, 2 wrong usage, 3 nothing bad was found, but
+something could not be checked, and it says what.
 """
 
 import argparse
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from audit.entries import commit, hash_object
-from audit.evidence import Evidence, gather
+from audit.evidence import Evidence, Positions, gather
 from audit.merkle import InvalidProof, Range, verify_inclusion
 from audit.notes import Checkpoint, InvalidNote, Verifier, open_note, read_text, read_verifiers
 
+GOOD, BAD, MISUSED, OPEN = range(4)
 EXPORT, PROOF = "sexton-audit-export/1", "sexton-audit-proof/1"
 
 
@@ -29,12 +31,25 @@ class Bad(Exception):
 
 @dataclass
 class Checked:
-    """What a good file holds."""
+    """What a good file holds, and what of it could not be checked: events and values that are said
+    to be gone lawfully, while nothing that was signed says so yet."""
 
     checkpoint: Checkpoint
     events: int = 0
     values: int = 0
     erased: int = 0
+    events_pending: int = 0
+    values_pending: int = 0
+
+
+class Pending:
+    """What the first line of an export claims to be going, signed by nobody."""
+
+    def __init__(self, head: dict[str, Any]) -> None:
+        claimed = head.get("pending", {})
+        self.people = set(claimed.get("people", ()))
+        self.positions = Positions(claimed.get("positions", ()))
+        self.bare = Positions(claimed.get("bare", ()))
 
 
 def check(path: Path, keys: Sequence[Verifier], since: Sequence[str] = ()) -> Checked:
@@ -72,7 +87,7 @@ def _check_export(
         raise Bad(f"It ends after {checkpoint.size} events; {older[-1].size} have been seen.")
     # Only a whole log holds all that accounts for what is missing.
     evidence = gather(it["event"] for it in _read(path) if "event" in it)
-    is_whole, has_details = head["is_whole"], head["has_details"]
+    is_whole, has_details, pending = head["is_whole"], head["has_details"], Pending(head)
     tree = Range()
     for line in _read(path):
         start = tree.size
@@ -81,11 +96,11 @@ def _check_export(
                 _skip(tree, level, index, bytes.fromhex(node))
                 _compare(tree, older)
             if is_whole:
-                _check_gap(evidence, start, tree.size)
+                _check_gap(evidence, pending, start, tree.size, done)
             continue
         if line["position"] != start:
             raise Bad(f"The event at position {start} is missing.")
-        _check_details(line, evidence if is_whole and has_details else None, done)
+        _check_details(line, evidence if is_whole and has_details else None, pending, done)
         tree.append(hash_object(line["event"]))
         done.events += 1
         _compare(tree, older)
@@ -110,22 +125,30 @@ def _compare(tree: Range, older: list[Checkpoint]) -> None:
             raise Bad(f"The first {known.size} events are not those of the older checkpoint.")
 
 
-def _check_gap(evidence: Evidence, start: int, end: int) -> None:
+def _check_gap(evidence: Evidence, pending: Pending, start: int, end: int, done: Checked) -> None:
     for position in range(start, end):
-        if position not in evidence.forgotten:
+        if position in evidence.forgotten:
+            continue
+        if position not in pending.positions:
             raise Bad(f"The event at position {position} is missing.")
+        done.events_pending += 1
 
 
-def _check_details(line: dict[str, Any], evidence: Evidence | None, done: Checked) -> None:
+def _check_details(
+    line: dict[str, Any], evidence: Evidence | None, pending: Pending, done: Checked
+) -> None:
     event, position = line["event"], line["position"]
     promised = dict(event["commitments"])
     for name, it in line.get("details", {}).items():
         if promised.pop(name, None) != commit(bytes.fromhex(it["salt"]), name, it["value"]):
             raise Bad(f"The event at position {position} has another {name} than was signed.")
         done.values += 1
-    done.erased += len(promised)
     people = (event["actor_id"], event["person_id"], event["subject_id"])
-    if promised and evidence and not evidence.accounts_for(position, event["at"], people):
+    if not promised or not evidence or evidence.accounts_for(position, event["at"], people):
+        done.erased += len(promised)
+    elif position in pending.bare or not pending.people.isdisjoint(people):
+        done.values_pending += len(promised)
+    else:
         raise Bad(f"The event at position {position} has lost a value, and nothing says why.")
 
 
@@ -167,16 +190,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         done = check(options.file, keys, since)
     except Bad as error:
         sys.stderr.write(f"BAD: {error}\n")
-        return 1
+        return BAD
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
-        return 2
+        return MISUSED
     at = f" of {done.checkpoint.at:%Y-%m-%d %H:%M} UTC" if done.checkpoint.at else ""
     sys.stdout.write(
         f"Good: {done.events} of {done.checkpoint.size} events are those that "
         f"{done.checkpoint.origin} signed{at}; {done.values} personal values are in it.\n"
     )
-    return 0
+    remarks = list(_tell_open(done))
+    sys.stderr.writelines(f"{it}\n" for it in remarks)
+    return OPEN if remarks else GOOD
+
+
+def _tell_open(done: Checked) -> Iterator[str]:
+    """Yield in words what could not be checked."""
+    if done.events_pending or done.values_pending:
+        yield (
+            f"Under way: {done.events_pending} events and {done.values_pending} personal values "
+            "are gone, and the file says that their removal was under way. Nobody has signed that: "
+            "only a later export or verify_audit_log can confirm it."
+        )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ database, or are brought into the same form here.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -43,9 +43,10 @@ class Row(NamedTuple):
         return str(self.values[PLACE["id"]])
 
 
-def read_rows(where: str, params: Sequence[Any] = ()) -> Iterator[Row]:
+def read_rows(where: str, params: Sequence[Any] = ()) -> Generator[Row]:
     """Yield the events that a condition finds, in its order, without holding them all."""
-    return map(Row._make, _read("sealed_seq", where, params))
+    for row in _read("sealed_seq", where, params):
+        yield Row._make(row)
 
 
 def read_waiting(where: str = "", params: Sequence[Any] = ()) -> Iterator[tuple[Row, bytes | None]]:
@@ -68,7 +69,7 @@ def _read(first: str, where: str, params: Sequence[Any]) -> Iterator[tuple[Any, 
                 yield row[0], row[1:] if is_postgres else _spell_sqlite(row[1:])
 
 
-def read_sealed(start: int, end: int) -> Iterator[Row]:
+def read_sealed(start: int, end: int) -> Generator[Row]:
     """Yield the events at positions from ``start`` up to ``end`` that are there, in order."""
     where = "WHERE sealed_seq >= %s AND sealed_seq < %s ORDER BY sealed_seq"
     return read_rows(where, (start, end))

@@ -1,11 +1,12 @@
 """A log to verify: events of every form, some of them erased."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import models
+from django.db import connection, models
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -92,3 +93,22 @@ def verdict(*kept: Kept) -> tuple[str, int | None] | None:
     """Return the first fault, as its code and position; None when all is well."""
     fault = verify(kept).fault
     return (fault.code, fault.position) if fault else None
+
+
+def elsewhere(work: Callable[[], Any]) -> None:
+    """Do something in a transaction of another connection, which must not have to wait."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - it is told below
+            failures.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive(), "the writer was held up"
+    assert failures == []

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import Group, Permission
+from django.db import connection
 from django.utils import timezone
 
 from accounts.models import UserGroup
@@ -180,6 +181,20 @@ def test_an_export_has_no_pages(query: str) -> None:
     assert response.status_code == 422
     assert faults(response) == {("query", query.partition("=")[0])}
     assert "This parameter does not exist." in response.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_client_that_goes_away_ends_the_export() -> None:
+    acme = OrganizationFactory()
+    key = give_key(acme)
+    for n in range(5):
+        write(f"mine{n}", acme)
+    response = ask("GET", f"{URL}/export", key)
+    assert b"sexton-audit-export/1" in next(iter(response.streaming_content))
+    response.close()
+    assert not connection.in_atomic_block
+    write("later", acme)
+    assert b'"later"' in b"".join(ask("GET", f"{URL}/export", key).streaming_content)
 
 
 def test_an_export_of_ones_own_organization_proves_itself(tmp_path: Path) -> None:

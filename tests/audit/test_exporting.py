@@ -3,27 +3,36 @@
 import json
 import subprocess
 import sys
+import threading
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.conf import settings
-from django.test import Client
+from django.db import connection, transaction
+from django.test import Client, override_settings
 from django.utils import timezone
 
-from audit import offline
+from audit import exporting, offline
 from audit.actors import Actor
 from audit.events import Reference, record
 from audit.exporting import export
 from audit.forgetting import forget_events, redact_person
-from audit.models import AuditEvent, Checkpoint
+from audit.models import AuditEvent, Checkpoint, EventDetail, Tile, TreeHead
 from audit.proving import NotSealed, prove
 from audit.querying import Wanted
-from audit.signers import verifiers
+from audit.sealing import Sealed
+from audit.signers import signer, verifiers
 from audit.verifying import verify
 from erasure import signing
-from tests.audit.logs import make_people, newest, seal_all, write_log
+from tests.audit.logs import at, elsewhere, make_people, newest, seal_all, write_log
+from tests.audit.test_vouching import forge
 from tests.commands.shell import run
+from tests.databases import triggers_off
+from tests.erasure.clockwork import finished
 
 pytestmark = pytest.mark.django_db
 
@@ -44,6 +53,23 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 def write_lines(path: Path, lines: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
+
+
+def erase_logs_of(person: UUID) -> int:
+    """Erase a person's values and say so, both unsealed; return how many there were."""
+    with transaction.atomic():
+        erased = redact_person(person)
+        record(
+            "user.logs_erased",
+            actor=Actor.system("test"),
+            subject=Reference("user", person),
+            now=timezone.now(),
+        )
+    return erased
+
+
+def key() -> str:
+    return str(signer().verifier)
 
 
 @pytest.fixture
@@ -133,6 +159,152 @@ def test_what_was_erased_and_forgotten_lawfully_is_accounted_for(file: Path) -> 
     assert [it[:2] for it in lines[index]["skip"]] != [[0, 3], [2, 1]]
     told = next(it for it in lines if it.get("event", {}).get("action") == "audit.forgotten")
     assert told["event"]["facts"]["positions"] == [[3, 4], [20, 20]]
+
+
+def test_what_was_forgotten_a_moment_ago_is_accounted_for(file: Path) -> None:
+    write_log(make_people(3), 20, start=timezone.now() - timedelta(days=2000))
+    seal_all()
+    write_log(make_people(3), 10)
+    run("prune_audit_log", "--older-than", "1095", "--execute")
+    assert AuditEvent.objects.filter(sealed_seq=None).exists()
+    done = check(save(file, with_details=True))
+    assert (done.events, done.checkpoint.size, done.events_pending) == (11, 31, 0)
+    assert "pending" not in lines_of(file)[0]
+
+
+def test_what_was_erased_a_moment_ago_is_accounted_for(file: Path) -> None:
+    people = make_people(3)
+    write_log(people, 20)
+    seal_all()
+    erased = erase_logs_of(people[0])
+    done = check(save(file, with_details=True))
+    assert (done.erased, done.values_pending) == (erased, 0)
+    assert erased > 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_erased_while_the_export_is_read_is_in_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "AT_ONCE", 5)
+    people = make_people(3)
+    write_log(people, 40)
+    seal_all()
+    values = EventDetail.objects.count()
+    lines = export(with_details=True)
+    begun = [next(lines) for _ in range(8)]
+
+    def erase() -> None:
+        erase_logs_of(people[0])
+        forget_events([at(position).pk for position in (3, 20, 30)])
+        seal_all()
+
+    elsewhere(erase)
+    file.write_text("".join([*begun, *lines]))
+    done = check(file)
+    assert (done.events, done.values, done.erased) == (40, values, 0)
+    later = check(save(file, with_details=True))
+    assert (later.events, later.checkpoint.size) == (39, 42)
+    assert later.values + later.erased < values
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_export_waits_for_a_sealer_that_is_at_work(file: Path) -> None:
+    people = make_people(3)
+    write_log(people, 8)
+    seal_all()
+    is_locked = threading.Event()
+
+    def hold() -> None:
+        try:
+            with transaction.atomic():
+                TreeHead.objects.select_for_update().get()
+                is_locked.set()
+                time.sleep(0.5)
+        finally:
+            connection.close()
+
+    erase_logs_of(people[0])
+    sealer = threading.Thread(target=hold)
+    sealer.start()
+    assert is_locked.wait(60)
+    done = check(save(file, with_details=True))
+    sealer.join(60)
+    assert (done.checkpoint.size, done.values_pending) == (9, 0)
+
+
+def test_without_a_seal_what_is_gone_is_told_to_be_under_way(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = make_people(3)
+    write_log(people, 40)
+    seal_all()
+    erased = erase_logs_of(people[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "PATIENCE", 0)
+        patch.setattr(exporting, "seal", lambda **_: Sealed(is_busy=True))
+        done = check(save(file, with_details=True))
+        assert (done.checkpoint.size, done.values_pending) == (40, erased)
+        told = AuditEvent.objects.get(action="user.logs_erased")
+        forget_events([told.pk, at(4).pk, at(8).pk])
+        done = check(save(file, with_details=True))
+    assert (done.events_pending, done.values_pending, done.erased) == (3, erased, 0)
+    assert offline.main([str(file), "--key", key()]) == offline.OPEN == 3
+    out, err = capsys.readouterr()
+    assert out.startswith("Good: 38 of 41 events")
+    assert err.startswith(f"Under way: 3 events and {erased} personal values are gone")
+    assert offline.main([str(save(file, with_details=True)), "--key", key()]) == 0
+
+
+def test_an_erasure_that_goes_on_is_told_to_be_under_way(file: Path) -> None:
+    alice, bob, charlie = make_people(3)
+    write_log([alice, bob, charlie], 40)
+    seal_all()
+    erased = redact_person(alice)
+    with pytest.raises(offline.Bad, match="nothing says why"):
+        check(save(file, with_details=True))
+    finished(
+        ago=timedelta(),
+        subject_id=alice,
+        state="running",
+        finished_at=None,
+        cursor={"begun": True, "intent": "1"},
+    )
+    done = check(save(file, with_details=True))
+    assert (done.values_pending, done.erased) == (erased, 0)
+    assert lines_of(file)[0]["pending"] == {"people": [str(alice)], "positions": [], "bare": []}
+    # It is nobody's business but theirs who see the whole log.
+    assert "pending" not in lines_of(save(file, Wanted(actor_id=bob)))[0]
+    assert check(save(file)).values_pending == 0
+    with triggers_off():
+        EventDetail.objects.filter(person_id=charlie).delete()
+    with pytest.raises(offline.Bad, match="nothing says why"):
+        check(save(file, with_details=True))
+
+
+def test_what_cannot_be_sealed_does_not_keep_the_rest_from_being_exported(file: Path) -> None:
+    write_log(make_people(2), 6)
+    seal_all()
+    forge("user.erased")
+    assert check(save(file)).events == 6
+    write_log(make_people(2), 2)
+    tile = Tile.objects.get()
+    with triggers_off():
+        Tile.objects.update(hashes=bytes(32) + bytes(tile.hashes)[32:])
+    assert check(save(file)).events == 6
+    with override_settings(AUDIT_SIGNING_KEY="none"):
+        assert len(list(export())) == 7
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_stops_reading_leaves_no_transaction_behind() -> None:
+    write_log(make_people(2), 6)
+    lines = export()
+    assert [next(lines) for _ in range(3)]
+    lines.close()
+    assert not connection.in_atomic_block
+    elsewhere(lambda: write_log(make_people(2), 2))
+    assert seal_all().note
 
 
 def test_an_older_checkpoint_of_another_history_is_found(file: Path) -> None:

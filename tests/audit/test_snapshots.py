@@ -1,7 +1,6 @@
 """What is read in a snapshot is of one moment, and nobody waits for it."""
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -13,31 +12,13 @@ from audit.actors import Actor
 from audit.events import record
 from audit.models import AuditEvent
 from audit.snapshots import snapshot
+from tests.audit.logs import elsewhere
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def write() -> None:
     record("one", actor=Actor.system("test"), subject=None, now=timezone.now())
-
-
-def elsewhere(work: Callable[[], Any]) -> None:
-    """Do something with another connection, which must not have to wait."""
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - it is told below
-            failures.append(error)
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(10)
-    assert not thread.is_alive(), "the writer was held up"
-    assert failures == []
 
 
 def count() -> int:

@@ -1,6 +1,7 @@
 """``manage.py audit_log``: read the log on the shell, or write it as a file that proves itself."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,16 @@ class Command(BaseCommand):
         try:
             lines = export(wanted, with_details=with_details)
         except NothingSealed:
-            raise CommandError("Nothing is sealed yet: run seal_audit_log.") from None
-        if str(path) == "-":
-            self.stdout.writelines(lines)
-            return
-        with path.open("x") as file:
-            path.chmod(0o600)
-            file.writelines(lines)
+            raise CommandError(
+                "Nothing is sealed: there is no event yet, or seal_audit_log says why."
+            ) from None
+        with closing(lines):
+            if str(path) == "-":
+                self.stdout.writelines(lines)
+                return
+            with path.open("x") as file:
+                path.chmod(0o600)
+                file.writelines(lines)
 
 
 def _as_line(event: AuditEvent) -> str:
