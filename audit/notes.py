@@ -106,6 +106,18 @@ def open_note(note: str, verifiers: Iterable[Verifier]) -> Checkpoint:
     return read_text(text)
 
 
+def find_note(text: str) -> str:
+    """Return the note in a text, such as a mail that was saved: the words before it are left
+    out, and the line ends that mail gives it. Raises ValueError."""
+    text = text.replace("\r\n", "\n")
+    head, mark, tail = text.partition("\n— ")
+    if not mark:
+        raise ValueError("there is no checkpoint in it")
+    body = head.removesuffix("\n").rpartition("\n\n")[2]
+    signatures = [f"— {tail}".partition("\n\n")[0].strip()]
+    return f"{body}\n\n" + "\n".join(signatures) + "\n"
+
+
 def read_text(text: str) -> Checkpoint:
     """Return what the signed part of a note says. Raises InvalidNote."""
     lines = text.removesuffix("\n").split("\n")

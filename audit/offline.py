@@ -12,14 +12,22 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from audit.entries import commit, hash_object
 from audit.evidence import Evidence, Positions, gather
-from audit.merkle import InvalidProof, Range, verify_inclusion
-from audit.notes import Checkpoint, InvalidNote, Verifier, open_note, read_text, read_verifiers
+from audit.merkle import EMPTY_ROOT, InvalidProof, Range, verify_consistency, verify_inclusion
+from audit.notes import (
+    Checkpoint,
+    InvalidNote,
+    Verifier,
+    find_note,
+    open_note,
+    read_text,
+    read_verifiers,
+)
 
 GOOD, BAD, MISUSED, OPEN = range(4)
 EXPORT, PROOF = "sexton-audit-export/1", "sexton-audit-proof/1"
@@ -32,7 +40,8 @@ class Bad(Exception):
 @dataclass
 class Checked:
     """What a good file holds, and what of it could not be checked: events and values that are said
-    to be gone lawfully, while nothing that was signed says so yet."""
+    to be gone lawfully, while nothing that was signed says so yet, and why older checkpoints could
+    not be compared with it."""
 
     checkpoint: Checkpoint
     events: int = 0
@@ -40,6 +49,7 @@ class Checked:
     erased: int = 0
     events_pending: int = 0
     values_pending: int = 0
+    not_compared: list[str] = field(default_factory=list)
 
 
 class Pending:
@@ -58,7 +68,7 @@ def check(path: Path, keys: Sequence[Verifier], since: Sequence[str] = ()) -> Ch
         with path.open() as file:
             head = json.loads(file.readline() or "{}")
         if head.get("form") == PROOF:
-            return _check_proof(head, keys)
+            return _check_proof(head, keys, since)
         if head.get("form") != EXPORT:
             raise Bad("It is neither an export nor a proof.")
         return _check_export(path, head, keys, since)
@@ -66,7 +76,7 @@ def check(path: Path, keys: Sequence[Verifier], since: Sequence[str] = ()) -> Ch
         raise Bad(f"It cannot be read: {error}") from error
 
 
-def _check_proof(proof: dict[str, Any], keys: Sequence[Verifier]) -> Checked:
+def _check_proof(proof: dict[str, Any], keys: Sequence[Verifier], since: Sequence[str]) -> Checked:
     checkpoint = _open(proof["checkpoint"], keys)
     leaf = hash_object(proof["event"])
     path = [bytes.fromhex(node) for node in proof["path"]]
@@ -74,7 +84,44 @@ def _check_proof(proof: dict[str, Any], keys: Sequence[Verifier]) -> Checked:
         verify_inclusion(leaf, proof["position"], checkpoint.size, path, checkpoint.root)
     except InvalidProof as error:
         raise Bad(f"The event is not in the log that was signed: {error}.") from error
-    return Checked(checkpoint, events=1)
+    done = Checked(checkpoint, events=1)
+    for known in _open_older(since, keys):
+        if known.size > checkpoint.size:
+            done.not_compared.append(_newer(known, checkpoint))
+        elif known.size in (0, checkpoint.size):
+            _check_same(known, checkpoint.root if known.size else EMPTY_ROOT)
+        elif (grown := proof.get("grown_from", {}).get(str(known.size))) is None:
+            done.not_compared.append(
+                f"the proof does not hold what it takes for the checkpoint of {known.size} events; "
+                "one that is made with --kept CHECKPOINT does"
+            )
+        else:
+            _check_grown(known, checkpoint, grown)
+    return done
+
+
+def _check_grown(known: Checkpoint, checkpoint: Checkpoint, nodes: Sequence[str]) -> None:
+    path = [bytes.fromhex(node) for node in nodes]
+    try:
+        verify_consistency(known.size, known.root, checkpoint.size, checkpoint.root, path)
+    except InvalidProof as error:
+        raise _other(known) from error
+
+
+def _check_same(known: Checkpoint, root: bytes) -> None:
+    if known.root != root:
+        raise _other(known)
+
+
+def _other(known: Checkpoint) -> Bad:
+    return Bad(f"The first {known.size} events are not those of the older checkpoint.")
+
+
+def _newer(known: Checkpoint, checkpoint: Checkpoint) -> str:
+    return (
+        f"the checkpoint of {known.size} events is newer than the file, which ends after "
+        f"{checkpoint.size}; if the file was made later, events are missing from it"
+    )
 
 
 def _check_export(
@@ -82,19 +129,18 @@ def _check_export(
 ) -> Checked:
     checkpoint = _open(head["checkpoint"], keys)
     done = Checked(checkpoint)
-    older = sorted((_open(note, keys) for note in since), key=lambda it: it.size)
-    if older and older[-1].size > checkpoint.size:
-        raise Bad(f"It ends after {checkpoint.size} events; {older[-1].size} have been seen.")
+    older = _open_older(since, keys)
     # Only a whole log holds all that accounts for what is missing.
     evidence = gather(it["event"] for it in _read(path) if "event" in it)
     is_whole, has_details, pending = head["is_whole"], head["has_details"], Pending(head)
     tree = Range()
+    _compare(tree, older, done)
     for line in _read(path):
         start = tree.size
         if "skip" in line:
             for level, index, node in line["skip"]:
                 _skip(tree, level, index, bytes.fromhex(node))
-                _compare(tree, older)
+                _compare(tree, older, done)
             if is_whole:
                 _check_gap(evidence, pending, start, tree.size, done)
             continue
@@ -103,11 +149,12 @@ def _check_export(
         _check_details(line, evidence if is_whole and has_details else None, pending, done)
         tree.append(hash_object(line["event"]))
         done.events += 1
-        _compare(tree, older)
+        _compare(tree, older, done)
     if tree.size != checkpoint.size:
         raise Bad(f"It ends after {tree.size} events, and {checkpoint.size} were signed.")
     if tree.root() != checkpoint.root:
         raise Bad("An event in it is not the one that was signed.")
+    done.not_compared += [_newer(known, checkpoint) for known in older]
     return done
 
 
@@ -117,12 +164,16 @@ def _skip(tree: Range, level: int, index: int, node: bytes) -> None:
     tree.append_node(level, node)
 
 
-def _compare(tree: Range, older: list[Checkpoint]) -> None:
+def _compare(tree: Range, older: list[Checkpoint], done: Checked) -> None:
     while older and older[0].size <= tree.size:
         known = older.pop(0)
-        # Within a node that is skipped nothing can be said of it.
-        if known.size == tree.size and known.root != tree.root():
-            raise Bad(f"The first {known.size} events are not those of the older checkpoint.")
+        if known.size == tree.size:
+            _check_same(known, tree.root())
+        else:
+            done.not_compared.append(
+                f"the checkpoint of {known.size} events ends within what the file leaves out; a "
+                "file that is made with --kept CHECKPOINT can be compared with it"
+            )
 
 
 def _check_gap(evidence: Evidence, pending: Pending, start: int, end: int, done: Checked) -> None:
@@ -152,11 +203,15 @@ def _check_details(
         raise Bad(f"The event at position {position} has lost a value, and nothing says why.")
 
 
-def _open(note: str, keys: Sequence[Verifier]) -> Checkpoint:
+def _open(note: str, keys: Sequence[Verifier], whose: str = "Its") -> Checkpoint:
     try:
         return open_note(note, keys)
     except InvalidNote as error:
-        raise Bad(f"Its checkpoint: {error}") from error
+        raise Bad(f"{whose} checkpoint: {error}") from error
+
+
+def _open_older(notes: Sequence[str], keys: Sequence[Verifier]) -> list[Checkpoint]:
+    return sorted((_open(it, keys, "The older") for it in notes), key=lambda it: it.size)
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:
@@ -182,11 +237,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Check an export or a proof of an audit log.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--key", required=True, help="the public key, or a file that holds it")
-    parser.add_argument("--since", type=Path, action="append", default=[], help="a checkpoint")
+    parser.add_argument(
+        "--since", type=Path, action="append", default=[], help="an older checkpoint"
+    )
     options = parser.parse_args(arguments)
     try:
         keys = read_keys(options.key, options.file)
-        since = [it.read_text() for it in options.since]
+        since = [find_note(it.read_text()) for it in options.since]
         done = check(options.file, keys, since)
     except Bad as error:
         sys.stderr.write(f"BAD: {error}\n")
@@ -212,6 +269,7 @@ def _tell_open(done: Checked) -> Iterator[str]:
             "are gone, and the file says that their removal was under way. Nobody has signed that: "
             "only a later export or verify_audit_log can confirm it."
         )
+    yield from (f"Not compared: {it}." for it in done.not_compared)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Proof that an event is in the log, for whoever holds a checkpoint."""
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 from audit.entries import encode_entry, hash_entry, read_entry
-from audit.merkle import prove_inclusion
+from audit.merkle import prove_consistency, prove_inclusion
 from audit.models import AuditEvent, Checkpoint
 from audit.rows import read_rows
+from audit.snapshots import snapshot
 from audit.tiles import Tiles
 
 FORM = "sexton-audit-proof/1"
@@ -16,22 +18,38 @@ class NotSealed(Exception):
     """The event has no position yet, or there is no such event."""
 
 
-def prove(event_id: UUID) -> dict[str, Any]:
+def prove(event_id: UUID, *, kept: Iterable[int] = ()) -> dict[str, Any]:
     """Return an event with its audit path to the newest checkpoint. Raises NotSealed.
 
-    Nothing personal is in it: the event holds commitments only.
+    ``kept`` are the sizes of older checkpoints: for each the proof holds what it takes to show that
+    the log has only grown since. Nothing personal is in it: the event holds commitments only.
     """
+    with snapshot():
+        return _prove(event_id, kept)
+
+
+def _prove(event_id: UUID, kept: Iterable[int]) -> dict[str, Any]:
     seq = AuditEvent.objects.filter(pk=event_id).values_list("sealed_seq", flat=True).first()
     last = Checkpoint.objects.last()
     if seq is None or last is None:
         raise NotSealed(event_id)
     (row,) = read_rows("WHERE sealed_seq = %s", [seq])
-    path = prove_inclusion(seq, last.size, Tiles().node)
+    tiles = Tiles()
+    grown = {
+        str(size): _spell(prove_consistency(size, last.size, tiles.node))
+        for size in kept
+        if 0 < size < last.size
+    }
     return {
         "form": FORM,
         "position": seq,
         "event": read_entry(encode_entry(row.values)),
         "leaf": hash_entry(row.values).hex(),
-        "path": [node.hex() for node in path],
+        "path": _spell(prove_inclusion(seq, last.size, tiles.node)),
         "checkpoint": last.note,
+        **({"grown_from": grown} if grown else {}),
     }
+
+
+def _spell(nodes: Iterable[bytes]) -> list[str]:
+    return [node.hex() for node in nodes]

@@ -1,12 +1,15 @@
 """What the log's commands share: reading ids and times, and which events are wanted."""
 
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
 
+from audit.notes import InvalidNote, find_note, read_text
 from audit.querying import Wanted, read_time
 from erasure.references import read
 from erasure.typeids import read_uuid
@@ -30,6 +33,31 @@ def add_filters(parser: ArgumentParser) -> None:
     parser.add_argument("--organization", type=parse_id, metavar="ID", help="within which")
     parser.add_argument("--since", type=parse_time, help="a time or a day; from then on")
     parser.add_argument("--until", type=parse_time, help="a time or a day; before then")
+
+
+def add_kept(parser: ArgumentParser) -> None:
+    """Add the option that names older checkpoints."""
+    parser.add_argument(
+        "--kept",
+        metavar="CHECKPOINT",
+        type=Path,
+        action="append",
+        default=[],
+        help="a file that holds a checkpoint from earlier, which verify_audit_export --since is to "
+        "compare with this; may be given several times",
+    )
+
+
+def read_sizes(kept: Iterable[Path]) -> list[int]:
+    """Return how many events the checkpoints in some files stand for."""
+    sizes = []
+    for file in kept:
+        try:
+            text = find_note(file.read_text()).partition("\n\n")[0]
+            sizes.append(read_text(text).size)
+        except (OSError, ValueError, InvalidNote) as error:
+            raise misuse(f"{file}: {error}") from error
+    return sizes
 
 
 def wanted_from(options: dict[str, Any]) -> Wanted:

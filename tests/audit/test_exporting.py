@@ -16,16 +16,18 @@ from django.db import connection, transaction
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from audit import exporting, offline
+from audit import exporting, notes, offline
 from audit.actors import Actor
 from audit.events import Reference, record
 from audit.exporting import export
 from audit.forgetting import forget_events, redact_person
+from audit.merkle import EMPTY_ROOT
 from audit.models import AuditEvent, Checkpoint, EventDetail, Tile, TreeHead
 from audit.proving import NotSealed, prove
 from audit.querying import Wanted
 from audit.sealing import Sealed
 from audit.signers import signer, verifiers
+from audit.tiles import Tiles
 from audit.verifying import verify
 from erasure import signing
 from tests.audit.logs import at, elsewhere, make_people, newest, seal_all, write_log
@@ -285,8 +287,11 @@ def test_an_erasure_that_goes_on_is_told_to_be_under_way(file: Path) -> None:
 def test_what_cannot_be_sealed_does_not_keep_the_rest_from_being_exported(file: Path) -> None:
     write_log(make_people(2), 6)
     seal_all()
-    forge("user.erased")
+    forge("user.erased", make_people(1)[0])
+    forge("audit.forgotten", positions=[[0, 3]])
     assert check(save(file)).events == 6
+    # What nobody vouches for accounts for nothing.
+    assert "pending" not in lines_of(file)[0]
     write_log(make_people(2), 2)
     tile = Tile.objects.get()
     with triggers_off():
@@ -307,17 +312,119 @@ def test_whoever_stops_reading_leaves_no_transaction_behind() -> None:
     assert seal_all().note
 
 
+def sign_root(size: int, root: bytes = bytes(32)) -> str:
+    """Return a checkpoint by the log's own key: by default one of another history."""
+    own = signer()
+    return own.sign(notes.Checkpoint(own.name, size, root, timezone.now()))
+
+
+def root_at(size: int) -> bytes:
+    return Tiles().range(size).root()
+
+
+def is_bad(path: Path, *since: str) -> bool:
+    with pytest.raises(offline.Bad, match=r"^The first [0-9]+ events are not those of the older"):
+        check(path, *since)
+    return True
+
+
 def test_an_older_checkpoint_of_another_history_is_found(file: Path) -> None:
     write_log(make_people(4), 20)
-    seal_all()
-    other = newest().note
+    seal_all(batch=7)
+    for wanted in (Wanted(), Wanted(action="user.changed"), Wanted(action="nothing")):
+        save(file, wanted)
+        genuine = list(Checkpoint.objects.values_list("size", "note"))
+        assert [size for size, _ in genuine] == [7, 14, 20]
+        assert check(file, *(note for _, note in genuine)).not_compared == []
+        assert all(is_bad(file, sign_root(size)) for size, _ in genuine)
+        assert is_bad(file, sign_root(0))
+        assert check(file, sign_root(0, EMPTY_ROOT)).not_compared == []
+
+
+def test_a_checkpoint_within_what_is_left_out_is_said_not_to_be_compared(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_log(make_people(4), 20)
+    seal_all(batch=10)
+    part = Wanted(action="nothing")
+    for known in (sign_root(13), sign_root(13, root_at(13))):
+        (remark,) = check(save(file, part), known).not_compared
+        assert remark.startswith("the checkpoint of 13 events ends within what the file leaves out")
+    assert check(save(file, part, kept=[13, 99]), sign_root(13, root_at(13))).not_compared == []
+    assert is_bad(file, sign_root(13))
+    # Not all checkpoints can be seen to: a log may have as many of them as events.
+    monkeypatch.setattr(exporting, "COMPARABLE", 1)
+    assert check(save(file, part), sign_root(8)).not_compared
+    assert is_bad(save(file, part, kept=[8]), sign_root(8))
+
+
+def test_a_newer_checkpoint_is_said_not_to_be_compared(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_log(make_people(4), 20)
+    old = seal_all()
+    proof = prove(at(3).pk)
     save(file)
-    AuditEvent.objects.count()
     write_log(make_people(4), 5)
-    larger = seal_all().note
-    with pytest.raises(offline.Bad, match="ends after 20 events; 25"):
-        check(file, larger)
-    assert check(file, other).events == 20
+    larger = seal_all()
+    (remark,) = check(file, old.note, larger.note).not_compared
+    assert remark.startswith("the checkpoint of 25 events is newer than the file, which ends after")
+    mail = file.with_name("mail")
+    mail.write_text(f"Subject: checkpoint\r\n\r\nKeep this.\r\n\r\n{larger.note}")
+    for text in (file.read_text(), json.dumps(proof)):
+        file.write_text(text)
+        assert offline.main([str(file), "--key", key(), "--since", str(mail)]) == offline.OPEN
+        out, err = capsys.readouterr()
+        assert (out[:5], err) == ("Good:", f"Not compared: {remark}.\n")
+
+
+def test_a_proof_is_compared_with_older_checkpoints(file: Path) -> None:
+    write_log(make_people(4), 20)
+    old = seal_all()
+    write_log(make_people(4), 30)
+    seal_all()
+    event = at(7).pk
+
+    def save_proof(*kept: int) -> Path:
+        file.write_text(json.dumps(prove(event, kept=kept)))
+        return file
+
+    assert is_bad(save_proof(), sign_root(50))
+    (remark,) = check(file, newest().note, old.note).not_compared
+    assert remark.startswith("the proof does not hold what it takes for the checkpoint of 20")
+    for size in (1, 16, 20, 33, 49):
+        save_proof(0, size, 50, 99)
+        assert check(file, sign_root(size, root_at(size))).not_compared == []
+        assert is_bad(file, sign_root(size))
+    (proof,) = lines_of(save_proof(20))
+    proof["grown_from"]["20"].pop()
+    assert is_bad(write_lines(file, [proof]), old.note)
+
+
+def test_the_shell_makes_files_that_a_kept_checkpoint_is_compared_with(file: Path) -> None:
+    write_log(make_people(4), 20)
+    seal_all()
+    known, junk, proof = (file.with_name(it) for it in ("known", "junk", "proof"))
+    known.write_text(f"Keep this.\n\n{sign_root(13, root_at(13))}")
+    junk.write_text("nothing")
+    event = str(at(7).pk)
+    part = ("audit_log", "--action", "nothing", "--export")
+    compare = ("--key", key(), "--since", str(known))
+    run(*part, str(file))
+    proof.write_text(run("audit_proof", event)[1])
+    for path in (file, proof):
+        assert run("verify_audit_export", str(path), *compare)[0] == 3
+        assert run("verify_audit_export", str(path), "--key", key(), "--since", str(junk))[0] == 2
+        path.unlink()
+    run(*part, str(file), "--kept", str(known))
+    proof.write_text(run("audit_proof", event, "--kept", str(known))[1])
+    for path in (file, proof):
+        assert run("verify_audit_export", str(path), *compare)[0] == 0
+    known.write_text(sign_root(13))
+    for path in (file, proof):
+        assert run("verify_audit_export", str(path), *compare)[0] == 1
+    assert run("audit_proof", event, "--kept", str(junk))[0] == 2
+    assert run(*part, str(proof), "--kept", str(file.with_name("none")))[0] == 2
 
 
 def test_an_event_is_proved_to_be_in_the_log(file: Path) -> None:
@@ -414,13 +521,13 @@ def test_the_shell_writes_and_checks_them(file: Path) -> None:
     old = seal_all()
     code, out = run("audit_log", "--about", str(people[0]), "--limit", "2")
     assert (len(out.splitlines()), code) == (2, 0)
-    for option, time in (
+    for option, moment in (
         ("--since", "0001-01-01T00:00+01:00"),
         ("--until", "9999-12-31T23:59:59-01:00"),
         ("--since", "yesterday"),
     ):
         # No command writes out a stack trace at what somebody has mistyped.
-        code, out = run("audit_log", option, time)
+        code, out = run("audit_log", option, moment)
         assert (code, "must be a time" in out) == (1, True)
     _, out = run("audit_log", "--json", "--action", "user.", "--since", "2020-01-01")
     assert {json.loads(line)["action"] for line in out.splitlines()} == {

@@ -8,9 +8,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from audit.exporting import NothingSealed, export
-from audit.management.shell import add_filters, wanted_from
+from audit.management.shell import add_filters, add_kept, read_sizes, wanted_from
 from audit.models import AuditEvent
-from audit.querying import Wanted, describe, read_page
+from audit.querying import describe, read_page
 from erasure.typeids import spell_id
 
 
@@ -30,18 +30,19 @@ class Command(BaseCommand):
             action="store_true",
             help="export the personal values that there are, too",
         )
+        add_kept(parser)
 
     def handle(self, **options: Any) -> None:
-        wanted = wanted_from(options)
         if options["export"]:
-            self._export(wanted, options["export"], with_details=options["with_details"])
+            self._export(options["export"], options)
             return
-        for event in read_page(wanted, before=None, limit=options["limit"]):
+        for event in read_page(wanted_from(options), before=None, limit=options["limit"]):
             self.stdout.write(_as_json(event) if options["json"] else _as_line(event))
 
-    def _export(self, wanted: Wanted, path: Path, *, with_details: bool) -> None:
+    def _export(self, path: Path, options: dict[str, Any]) -> None:
+        kept = read_sizes(options["kept"])
         try:
-            lines = export(wanted, with_details=with_details)
+            lines = export(wanted_from(options), with_details=options["with_details"], kept=kept)
         except NothingSealed:
             raise CommandError(
                 "Nothing is sealed: there is no event yet, or seal_audit_log says why."

@@ -12,6 +12,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from audit.management.shell import spell_count
+from audit.notes import find_note
 from audit.publishing import read_archives
 from audit.verifying import Kept, Report, verify
 
@@ -85,18 +86,6 @@ def _count(events: int, values: int) -> tuple[str, str]:
 def _read(files: Sequence[Path]) -> Iterator[Kept]:
     for file in files:
         try:
-            yield Kept(str(file), _note_in(file.read_text()))
+            yield Kept(str(file), find_note(file.read_text()))
         except (OSError, ValueError) as error:
             raise CommandError(f"{file}: {error}", returncode=MISUSED) from error
-
-
-def _note_in(text: str) -> str:
-    """Return the note in a text, such as a mail that was saved: the words before it are left
-    out, and the line ends that mail gives it."""
-    text = text.replace("\r\n", "\n")
-    head, mark, tail = text.partition("\n— ")
-    if not mark:
-        raise ValueError("there is no checkpoint in it")
-    body = head.removesuffix("\n").rpartition("\n\n")[2]
-    signatures = [f"— {tail}".partition("\n\n")[0].strip()]
-    return f"{body}\n\n" + "\n".join(signatures) + "\n"
