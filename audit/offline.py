@@ -251,12 +251,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return MISUSED
+    remarks = list(_tell_open(done))
+    verdict = "Good so far" if remarks else "Good"
     at = f" of {done.checkpoint.at:%Y-%m-%d %H:%M} UTC" if done.checkpoint.at else ""
     sys.stdout.write(
-        f"Good: {done.events} of {done.checkpoint.size} events are those that "
+        f"{verdict}: {done.events} of {done.checkpoint.size} events are those that "
         f"{done.checkpoint.origin} signed{at}; {done.values} personal values are in it.\n"
     )
-    remarks = list(_tell_open(done))
     sys.stderr.writelines(f"{it}\n" for it in remarks)
     return OPEN if remarks else GOOD
 

@@ -253,7 +253,7 @@ def test_without_a_seal_what_is_gone_is_told_to_be_under_way(
     assert (done.events_pending, done.values_pending, done.erased) == (3, erased, 0)
     assert offline.main([str(file), "--key", key()]) == offline.OPEN == 3
     out, err = capsys.readouterr()
-    assert out.startswith("Good: 38 of 41 events")
+    assert out.startswith("Good so far: 38 of 41 events")
     assert err.startswith(f"Under way: 3 events and {erased} personal values are gone")
     assert offline.main([str(save(file, with_details=True)), "--key", key()]) == 0
 
@@ -375,7 +375,7 @@ def test_a_newer_checkpoint_is_said_not_to_be_compared(
         file.write_text(text)
         assert offline.main([str(file), "--key", key(), "--since", str(mail)]) == offline.OPEN
         out, err = capsys.readouterr()
-        assert (out[:5], err) == ("Good:", f"Not compared: {remark}.\n")
+        assert (out[:12], err) == ("Good so far:", f"Not compared: {remark}.\n")
 
 
 def test_a_proof_is_compared_with_older_checkpoints(file: Path) -> None:
