@@ -82,9 +82,10 @@ def read_pending() -> Pending:
     people = {str(person) for find in _under_way for person in find()}
     told = []
     for values in _read_waiting():
+        facts = _read_facts(values[PLACE["facts"]])
         if values[PLACE["action"]] == FORGOTTEN:
-            told.append(_read_facts(values[PLACE["facts"]]))
-        elif subject := values[PLACE["subject_id"]]:
+            told.append(facts)
+        elif (subject := values[PLACE["subject_id"]]) and not facts.get(LOGS_KEPT):
             people.add(subject)
     return Pending(
         sorted(people),

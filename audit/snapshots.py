@@ -6,6 +6,9 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
+IDLE = 300
+"""So many seconds may pass between two queries of a snapshot; then PostgreSQL ends it."""
+
 
 @contextmanager
 def snapshot() -> Iterator[None]:
@@ -25,6 +28,8 @@ def snapshot() -> Iterator[None]:
     else:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            # A reader that has stopped reading must not keep VACUUM from its work for ever.
+            cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE}s'")
             # The moment is that of the first read, here as on SQLite.
             cursor.execute("SELECT 1")
             yield

@@ -18,8 +18,7 @@ from audit.sealing import seal
 from audit.verifying import Kept, verify
 from erasure import retention
 from erasure.models import DeletionRequest
-from tests.audit.logs import at, events, make_people, seal_all, verdict, write_log
-from tests.audit.test_snapshots import elsewhere
+from tests.audit.logs import at, elsewhere, events, make_people, seal_all, verdict, write_log
 from tests.bystanders import charlie_untouched
 from tests.commands.shell import run
 from tests.databases import triggers_off
@@ -28,6 +27,7 @@ from tests.erasure.clockwork import DAY, finished
 pytestmark = pytest.mark.django_db
 
 SYSTEM = Actor.system("test")
+REDACT = "from audit.forgetting import redact_person; redact_person"
 LONG_AGO = timedelta(days=4000)
 
 
@@ -194,6 +194,9 @@ def test_a_value_that_came_back_after_its_erasure_is_named() -> None:
     assert verdict(kept) is None
     EventDetail.objects.bulk_create(dump[:1])
     assert verdict(kept) == ("survivor", 0)
+    # As the manual says.
+    assert run("shell", "-c", f"{REDACT}('{alice}')")[0] == 0
+    assert verdict(kept) is None
 
 
 @pytest.mark.django_db(transaction=True)

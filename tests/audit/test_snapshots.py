@@ -41,6 +41,17 @@ def test_what_is_committed_meanwhile_is_seen_afterwards_only() -> None:
     assert count() == 5
 
 
+def test_postgresql_ends_a_snapshot_that_nobody_reads_from() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no such setting")
+    with snapshot(), connection.cursor() as cursor:
+        cursor.execute("SHOW idle_in_transaction_session_timeout")
+        assert cursor.fetchone() == ("5min",)
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW idle_in_transaction_session_timeout")
+        assert cursor.fetchone() == ("0",)
+
+
 def test_nothing_is_written_in_a_snapshot() -> None:
     with pytest.raises(DatabaseError, match=r"read-?only"), snapshot():
         write()
