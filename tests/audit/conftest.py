@@ -1,7 +1,8 @@
-"""A log to be tampered with."""
+"""A log to be tampered with, and where its files go."""
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.utils import timezone
@@ -22,3 +23,8 @@ def kept() -> Iterator[Kept]:
     seal_all()
     with triggers_off():
         yield kept
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "export.jsonl"
