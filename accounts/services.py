@@ -10,13 +10,13 @@ from accounts.exceptions import Oneself, SomebodyElse
 from accounts.models import Session, User
 from audit.actors import Actor
 from audit.events import Reference, record
-from audit.forgetting import redact_person
 from erasure.approval import approve
 from erasure.brakes import forbid_paused
 from erasure.closing import Erasure
 from erasure.deleting import restore, suspend_locked
 from erasure.exceptions import ActorGone, RightMissing, SubjectNotFound
 from erasure.executor import Erasures, begin_family, finish_family
+from erasure.logs import erase_logs
 from erasure.models import DeletionRequest
 from erasure.rights import require_staff
 from erasure.subjects import lock_subject
@@ -139,18 +139,14 @@ def erase_logs_of_managed_user(*, actor: Actor, reference: UUID | str, now: date
     managed until the user was erased; return how many values there were.
 
     Works before and after the account is gone, by id; repeating it is harmless. Raises
-    RightMissing, Oneself or SubjectNotFound.
+    RightMissing, Oneself, SubjectNotFound or UnderLegalHold.
     """
     organization_id = _require_organization(actor)
     user_id = _find_managed(organization_id, reference) or _find_erased(organization_id, reference)
     if user_id is None:
         raise SubjectNotFound("user")
     _forbid_self(actor, user_id)
-    with transaction.atomic(durable=True):
-        removed = redact_person(user_id)
-        subject = Reference("user", user_id)
-        record("user.logs_erased", actor=actor, subject=subject, now=now, facts={"values": removed})
-    return removed
+    return erase_logs(actor=actor, subject=Reference("user", user_id), now=now)
 
 
 def erase_user_as_operator(

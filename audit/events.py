@@ -21,6 +21,7 @@ from audit.entries import (
     spell_entry,
     write_time,
 )
+from audit.evidence import owners_of
 from audit.listeners import Told, Witness, listeners_to
 from audit.models import AuditEvent, EventDetail
 from audit.statements import insert_columns, insert_values
@@ -65,7 +66,7 @@ def record(
     organization = organization_id or actor.organization_id
     # Ids as texts: the entry needs them so, and the driver takes them sooner than objects.
     own, actor_id, person_id = str(event_id), _text(actor.id), _text(actor.person_id)
-    behind = person_id or _text(actor.user_id)
+    behind, affected = owners_of(actor.kind, actor_id, person_id, subject_id)
     hidden, kept = dict[str, str](), list[dict[str, Any]]()
     for field, value in personal.items():
         if value:
@@ -76,7 +77,7 @@ def record(
                     "id": str(uuid_utils.uuid7()),
                     "event_id": own,
                     "person_id": behind,
-                    "subject_id": subject_id if subject_id != behind else None,
+                    "subject_id": affected,
                     "field": field,
                     "value": value,
                     "salt": salt,

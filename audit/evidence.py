@@ -30,6 +30,19 @@ SLACK = timedelta(minutes=1)
 differ."""
 
 
+MACHINES = ("organization", "system")
+"""The kinds of actors that are no person themselves."""
+
+
+def owners_of(
+    actor_kind: str, actor: str | None, person: str | None, subject: str | None
+) -> tuple[str | None, str | None]:
+    """Return whose erasure takes an event's personal values: the person who acted, and the subject
+    where that is another."""
+    behind = person or (None if actor_kind in MACHINES else actor)
+    return behind, subject if subject != behind else None
+
+
 class Positions:
     """A set of positions, given as ranges of first and last."""
 

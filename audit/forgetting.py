@@ -5,8 +5,8 @@ the hash of an event that is gone, so that every older proof still holds. And ea
 event of its own, by which ``verify_audit_log`` tells a lawful removal from any other.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,10 +18,10 @@ from audit.actors import Actor
 from audit.doors import open_door
 from audit.entries import encode_entry, read_entry, write_time
 from audit.events import record
-from audit.evidence import FORGOTTEN, Span, is_erasure, note, span_of
+from audit.evidence import FORGOTTEN, Evidence, Span, is_erasure, note, owners_of, span_of
 from audit.leaves import read_authentic
 from audit.models import AuditEvent, EventDetail
-from audit.rows import Row
+from audit.rows import PLACE, Row
 from audit.sealing import seal
 from audit.statements import Among, as_array
 
@@ -29,6 +29,12 @@ KEPT = Q(action=FORGOTTEN)
 """What is never removed, for the log could not be understood without."""
 
 PRUNED_AT_ONCE = 2_000
+
+_PEOPLE = [PLACE[name] for name in ("actor_kind", "actor_id", "person_id", "subject_id")]
+
+
+def _is_any(row: Row) -> bool:
+    return True
 
 
 def redact_person(person_id: UUID) -> int:
@@ -48,15 +54,19 @@ def redact_person(person_id: UUID) -> int:
         return theirs.delete()[0]
 
 
-def forget_events(ids: Collection[UUID], *, because: str = "retention") -> int:
+def forget_events(
+    ids: Collection[UUID], *, because: str = "retention", is_due: Callable[[Row], bool] = _is_any
+) -> int:
     """Remove events whose retention is over, with what is personal about them; return how many.
 
     The one way out of the log, in the caller's transaction. GDPR Art. 5(1)(e). Their hashes stay
     in the tree, and an event names their positions. One that is not what was sealed stays: whether
-    its time is over is not known, and whoever verifies the log is to hear of it.
+    its time is over is not known, and whoever verifies the log is to hear of it. ``is_due`` is
+    asked of what was sealed: somebody may have changed a row back since the caller looked.
     """
     going = find_forgettable(models.QuerySet(AuditEvent).filter(Among("id", ids)))
-    found = list(read_authentic(going.values_list("id", flat=True)))
+    sealed = read_authentic(going.values_list("id", flat=True))
+    found = [row for row in sealed if is_due(row)]
     if not found:
         return 0
     leaving = [UUID(row.id) for row in found]
@@ -79,7 +89,7 @@ def prune(*, before: datetime, execute: bool, at_once: int = PRUNED_AT_ONCE) -> 
     old = AuditEvent.objects.filter(at__lt=before).exclude(sealed_seq=None).exclude(KEPT)
     if not execute:
         return old.count()
-    removed, last = 0, -1
+    removed, last, until = 0, -1, write_time(before.astimezone(UTC))
     while rows := list(
         old.filter(sealed_seq__gt=last)
         .order_by("sealed_seq")
@@ -87,7 +97,10 @@ def prune(*, before: datetime, execute: bool, at_once: int = PRUNED_AT_ONCE) -> 
     ):
         last = rows[-1][0]
         with transaction.atomic(durable=True):
-            removed += forget_events([pk for _, pk in rows], because="age")
+            ids = [pk for _, pk in rows]
+            removed += forget_events(
+                ids, because="age", is_due=lambda row: row.values[PLACE["at"]] < until
+            )
     return removed
 
 
@@ -115,7 +128,7 @@ def as_ranges(numbers: Iterable[int]) -> list[list[int]]:
     return ranges
 
 
-def spans_of(rows: Iterable[Row]) -> dict[UUID, Span]:
+def spans_of(rows: Iterable[Row]) -> dict[str, Span]:
     """Return whose erasure these events tell of, and what each accounts for."""
     erased: dict[str, Span] = {}
     for row in rows:
@@ -123,15 +136,15 @@ def spans_of(rows: Iterable[Row]) -> dict[UUID, Span]:
         if is_erasure(event["action"], event["facts"]) and event["subject_id"]:
             at = datetime.fromisoformat(event["at"])
             note(erased, event["subject_id"], span_of(at, UUID(row.id)))
-    return {UUID(person): span for person, span in erased.items()}
+    return erased
 
 
-def _find_bare(erased: Mapping[UUID, Span], leaving: Collection[UUID]) -> list[int]:
+def _find_bare(erased: Mapping[str, Span], leaving: Collection[UUID]) -> list[int]:
     """Return the positions of remaining events whose values went with these erasures, which nothing
     else may say any more."""
-    subjects = list(erased)
-    if not subjects:
+    if not erased:
         return []
+    subjects = [UUID(it) for it in erased]
     theirs: Any = models.QuerySet(AuditEvent).filter(
         Q(Among("actor_id", subjects))
         | Q(Among("person_id", subjects))
@@ -139,13 +152,14 @@ def _find_bare(erased: Mapping[UUID, Span], leaving: Collection[UUID]) -> list[i
     )
     rest = theirs.exclude(commitments={}).exclude(sealed_seq=None)
     gone = set(leaving)
+    ids = [pk for pk in rest.values_list("id", flat=True) if pk not in gone]
+    evidence = Evidence(erased, (), ())
     known = {
-        pk: seq
-        for pk, seq, at, *people in rest.values_list(
-            "id", "sealed_seq", "at", "actor_id", "person_id", "subject_id"
+        UUID(row.id): row.seq or 0
+        for row in read_authentic(ids)
+        if evidence.accounts_for(
+            -1, row.values[PLACE["at"]], owners_of(*(row.values[it] for it in _PEOPLE))
         )
-        if pk not in gone
-        and any(write_time(at) <= erased[it].until for it in people if it in erased)
     }
     whole = EventDetail.objects.filter(Among("event_id", known)).values_list("event_id", flat=True)
     return sorted(set(known.values()) - {known[pk] for pk in whole})

@@ -1,7 +1,7 @@
 """Reading from the database what accounts for gaps in the log."""
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,13 +26,14 @@ from audit.models import AuditEvent
 from audit.rows import PLACE, read_waiting
 from audit.vouching import vouched_entry
 
-UnderWay = Callable[[], Collection[UUID]]
+UnderWay = Callable[[], Iterable[tuple[UUID, UUID]]]
 
 _under_way: list[UnderWay] = []
 
 
 def register_under_way(find: UnderWay) -> None:
-    """Add who knows which people are being erased just now, piece by piece."""
+    """Add who knows which people are being erased just now, piece by piece, and by which deletion
+    each."""
     _under_way.append(find)
 
 
@@ -56,9 +57,8 @@ def read_evidence() -> Evidence:
         elif not _read_facts(text).get(LOGS_KEPT):
             _note(erased, *(values[PLACE[name]] for name in ("subject_id", "at", "id")))
     until = write_time(datetime.now(UTC) + SLACK)
-    for find in _under_way:
-        for person in find():
-            note(erased, str(person), Span("", until))
+    for person in _find_under_way():
+        note(erased, person, Span("", until))
     told = [_read_facts(text) for text in facts]
     return Evidence(
         erased,
@@ -79,7 +79,7 @@ class Pending:
 
 def read_pending() -> Pending:
     """Return the removals that are under way, or whose event waits for its seal."""
-    people = {str(person) for find in _under_way for person in find()}
+    people = set(_find_under_way())
     told = []
     for values in _read_waiting():
         facts = _read_facts(values[PLACE["facts"]])
@@ -92,6 +92,16 @@ def read_pending() -> Pending:
         [one for it in told for one in _ranges(it.get("positions"))],
         [one for it in told for one in _ranges(it.get("bare"))],
     )
+
+
+def _find_under_way() -> Iterator[str]:
+    """Yield who is being erased, unless the log knows of the end: a request's row is anybody's who
+    can write to the database, and may say that it goes on."""
+    for person, deletion in (it for find in _under_way for it in find()):
+        events: Any = models.QuerySet(AuditEvent).filter(subject_id=person).order_by()
+        told = _texts(events.filter(action__endswith=ENDINGS[0]), "facts")
+        if not any(_read_facts(text).get("deletion") == str(deletion) for (text,) in told):
+            yield str(person)
 
 
 def _read_waiting() -> Iterator[Sequence[Any]]:

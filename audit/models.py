@@ -172,12 +172,22 @@ class Tile(models.Model):
         return f"tile {self.id}"
 
 
+class CheckpointManager(models.Manager["Checkpoint"]):
+    """Leaves the time in the database until somebody asks for it: the note has it, signed, and a
+    database can hold times that Python cannot."""
+
+    def get_queryset(self) -> Any:
+        return super().get_queryset().defer("at")
+
+
 class Checkpoint(models.Model):
     """A signed statement of the tree's size and root, as a note."""
 
     size = models.BigIntegerField(primary_key=True)
     at = models.DateTimeField()
     note = models.TextField()
+
+    objects = CheckpointManager()
 
     class Meta:
         ordering = ["size"]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.entries import commit, hash_object
-from audit.evidence import Evidence, Positions, gather
+from audit.evidence import Evidence, Positions, gather, owners_of
 from audit.merkle import EMPTY_ROOT, InvalidProof, Range, verify_consistency, verify_inclusion
 from audit.notes import (
     Checkpoint,
@@ -194,7 +194,9 @@ def _check_details(
         if promised.pop(name, None) != commit(bytes.fromhex(it["salt"]), name, it["value"]):
             raise Bad(f"The event at position {position} has another {name} than was signed.")
         done.values += 1
-    people = (event["actor_id"], event["person_id"], event["subject_id"])
+    people = owners_of(
+        event["actor_kind"], event["actor_id"], event["person_id"], event["subject_id"]
+    )
     if not promised or not evidence or evidence.accounts_for(position, event["at"], people):
         done.erased += len(promised)
     elif position in pending.bare or not pending.people.isdisjoint(people):

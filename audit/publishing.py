@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Q, Subquery
 from django.db.models.functions import Coalesce
@@ -64,6 +65,9 @@ def publish(*, now: datetime) -> dict[str, str]:
         return failed
     for publisher in (it for many in list(_publishers.values()) for it in many()):
         past = known.get(publisher.name) or Publication(name=publisher.name)
+        size: Any = past.size
+        if not isinstance(size, int):
+            past.size = 0
         if past.size == newest.size:
             continue
         if past.size < newest.size and _had_one_lately(publisher, now):

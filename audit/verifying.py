@@ -20,7 +20,7 @@ from django.db import DatabaseError, models
 
 from audit import notes
 from audit.entries import UNSPELLABLE, commit, hash_entry
-from audit.evidence import Evidence
+from audit.evidence import Evidence, owners_of
 from audit.gaps import read_evidence
 from audit.merkle import Range
 from audit.models import AuditEvent, Checkpoint, EventDetail, Tile
@@ -37,8 +37,7 @@ UNREADABLE = (DatabaseError, ValueError, TypeError)
 """What reading raises when a value is none that a service can have written."""
 
 HIDDEN, AT = PLACE["commitments"], PLACE["at"]
-ACTOR_KIND = PLACE["actor_kind"]
-PEOPLE = (PLACE["actor_id"], PLACE["person_id"], PLACE["subject_id"])
+PEOPLE = [PLACE[name] for name in ("actor_kind", "actor_id", "person_id", "subject_id")]
 
 
 @dataclass(frozen=True)
@@ -234,9 +233,7 @@ class _Pass:
         if text == "{}" and not details:
             return
         promised: dict[str, str] = json.loads(text)
-        at, (actor, person, subject) = row.values[AT], [row.values[place] for place in PEOPLE]
-        behind = person or (actor if row.values[ACTOR_KIND] == "user" else None)
-        owners = behind, subject if subject != behind else None
+        at, owners = row.values[AT], owners_of(*(row.values[place] for place in PEOPLE))
         for name, value, salt, *found in details:
             if promised.pop(name, None) != _commitment_to(salt, name, value):
                 self._note(_fault("value", row, f"has another {name} than it was sealed with"))
@@ -252,7 +249,7 @@ class _Pass:
             self.report.values += 1
         if not promised:
             return
-        if not self.evidence.accounts_for(seq, at, (actor, person, subject)):
+        if not self.evidence.accounts_for(seq, at, owners):
             names = ", ".join(sorted(promised))
             self._note(
                 _fault("erased", row, f"has lost its {names}, and no erasure accounts for it")

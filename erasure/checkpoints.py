@@ -5,7 +5,7 @@ mail address that the settings name. Signed they are with the key that signs rec
 log has one of its own.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
@@ -29,6 +29,7 @@ from erasure.ledger import open_ledger
 from erasure.ledgerfile import FileLedger, write_safely
 from erasure.ledgerstorage import StorageLedger
 from erasure.models import DeletionRequest
+from erasure.settling import is_begun
 
 FOLDER = "checkpoints"
 KEPT = 1_000
@@ -101,26 +102,30 @@ def _telling(names: Iterable[str]) -> Iterable[str]:
     yield from newest
 
 
-def find_under_way() -> Collection[UUID]:
-    """Return the subjects whose rows are going piece by piece: the event that accounts for it comes
-    with the last one. The ledger must know of each, for in the database anybody may say so."""
-    rows = DeletionRequest.objects.open().exclude(cursor={}).values_list("subject_id", "cursor")
+def find_under_way() -> Iterable[tuple[UUID, UUID]]:
+    """Yield the subjects whose rows are going piece by piece, and their deletions: the event that
+    accounts for it comes with the last one. The ledger must know of each, for in the database
+    anybody may say so."""
     begun = {
-        (str(pk), cursor.get("intent")): pk
-        for pk, cursor in rows
-        if "begun" in cursor and LOGS not in cursor.get("spare", ())
+        (str(subject), cursor.get("intent")): (subject, pk)
+        for pk, subject, cursor in DeletionRequest.objects.open()
+        .exclude(cursor={})
+        .values_list("pk", "subject_id", "cursor")
+        if is_begun(cursor) and LOGS not in cursor.get("spare", ())
     }
     ledger = open_ledger()
     if not begun or not ledger:
-        return list(begun.values())
-    known = set[UUID]()
+        return begun.values()
+    known = dict[UUID, tuple[UUID, UUID]]()
     with suppress(LedgerUnavailable):
         for _, entry in ledger.read():
-            if (str(entry.subject_id), str(entry.id)) not in begun:
+            if (found := begun.get((str(entry.subject_id), str(entry.id)))) is None:
                 continue
-            # Void: the intent came to nothing. After its end an event accounts for it, or will.
-            (known.discard if entry.state == "void" else known.add)(entry.subject_id)
-    return known
+            known[entry.id] = found
+            if entry.state == "void":
+                # It came to nothing. After any other end an event accounts for it, or will.
+                del known[entry.id]
+    return known.values()
 
 
 def register() -> None:

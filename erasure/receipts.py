@@ -163,7 +163,11 @@ def sign_again(request: DeletionRequest) -> None:
 def forbid_changed(request: DeletionRequest) -> None:
     """Raise InvalidReceipt when a request's row is not what was signed, UnknownKey when its key is
     not at hand, ReceiptMissing when nothing was signed."""
-    verify(receipt_of(request), signing.key_set()["keys"])
+    try:
+        receipt = receipt_of(request)
+    except (Statement.DoesNotExist, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise signing.InvalidReceipt(f"Its row cannot be read: {error}") from error
+    verify(receipt, signing.key_set()["keys"])
 
 
 def _write_payload(request: Signable, wording: Wording) -> bytes:

@@ -13,9 +13,10 @@ sweep does not look again at erasures whose rows are gone already.
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -26,11 +27,12 @@ from django.utils.dateparse import parse_datetime
 
 from audit.forgetting import find_forgettable, forget_events
 from audit.models import AuditEvent
+from audit.rows import PLACE, Row
 from audit.statements import Among
 from erasure.models import DeletionRequest, Heartbeat
 from erasure.policies import Delete, Keep, Loose, Policy, all_policies
 from erasure.receipts import ReceiptMissing, forbid_changed
-from erasure.signing import InvalidReceipt
+from erasure.signing import InvalidReceipt, UnknownKey
 from erasure.stopping import is_stopping
 from erasure.subjects import get_kind, kind_names
 from erasure.totals import settled_until
@@ -114,24 +116,33 @@ def enforce(*, now: datetime, execute: bool) -> dict[str, int]:
 
     Each transaction removes at most a thousand rows. What is not done after a minute, or when the
     process is asked to end, is left for the next sweep, as is what a crash cut off: the mark moves
-    only after the rows.
+    only after the rows. Raises UnknownKey, having done the rest, when the key of a receipt is not
+    at hand: until it is, that receipt's request waits, and what comes after it.
     """
     counts: dict[str, int] = defaultdict(int)
     until = time.monotonic() + BUDGET
-    for rule, ids, mark in _find_outlived(now):
+    missing: list[UnknownKey] = []
+    for rule, ids, mark in _find_outlived(now, missing):
         if rows := _clear(rule, ids, execute=execute):
             counts[rule.policy.label] += rows
         if execute:
             _set_mark(rule, mark, now)
             if is_stopping() or time.monotonic() > until:
                 break
+    if missing:
+        raise missing[0]
     return dict(counts)
 
 
-def _find_outlived(now: datetime) -> Iterator[tuple[Rule, dict[str, list[UUID]], Mark]]:
+def _find_outlived(
+    now: datetime, missing: list[UnknownKey]
+) -> Iterator[tuple[Rule, dict[str, list[UUID]], Mark]]:
     for rule in find_rules():
-        for ids, mark in _outlived(rule, now):
-            yield rule, ids, mark
+        try:
+            for ids, mark in _outlived(rule, now):
+                yield rule, ids, mark
+        except UnknownKey as error:
+            missing.append(error)
 
 
 def _outlived(rule: Rule, now: datetime) -> Iterator[tuple[dict[str, list[UUID]], Mark]]:
@@ -153,7 +164,8 @@ def _outlived(rule: Rule, now: datetime) -> Iterator[tuple[dict[str, list[UUID]]
         mark = (found[-1].finished_at, found[-1].pk)
         by_kind: dict[str, list[UUID]] = defaultdict(list)
         for request in found:
-            if rule.model is not AuditEvent or _is_genuine(request):
+            is_genuine = rule.model not in (AuditEvent, DeletionRequest) or _is_genuine(request)
+            if is_genuine or rule.model is DeletionRequest:
                 by_kind[request.subject_kind].append(request.subject_id)
         gone = {kind: _still_gone(kind, ids, cutoff) for kind, ids in by_kind.items()}
         yield {kind: ids for kind, ids in gone.items() if ids}, mark
@@ -161,9 +173,11 @@ def _outlived(rule: Rule, now: datetime) -> Iterator[tuple[dict[str, list[UUID]]
 
 def _is_genuine(request: DeletionRequest) -> bool:
     """Whether a request's receipt is genuine: whoever made up the row of an erasure, or its time,
-    must not have the log forget by it."""
+    must not have the log forget by it. Raises UnknownKey."""
     try:
         forbid_changed(request)
+    except UnknownKey:
+        raise
     except (ReceiptMissing, InvalidReceipt):
         logger.warning("no genuine receipt: the events stay", extra={"request": str(request.pk)})
         return False
@@ -193,19 +207,33 @@ def _clear(rule: Rule, by_kind: dict[str, list[UUID]], *, execute: bool) -> int:
             continue
         if rule.model is AuditEvent:
             # Those that the log refuses to seal stay: whoever verifies it hears of them.
-            kept = find_forgettable(kept)
-        rows += _remove_all(kept)
+            events = find_forgettable(kept)
+            rows += _remove_all(events, partial(forget_events, is_due=_due(rule, kind, ids)))
+        else:
+            rows += _remove_all(kept, partial(_delete, rule.model))
     return rows
 
 
-def _remove_all(kept: Any) -> int:
+def _due(rule: Rule, kind: str, ids: Sequence[UUID]) -> Callable[[Row], bool]:
+    """Return whether an event belongs to these subjects by this link: what ``_kept_rows`` asks."""
+    theirs = set(map(str, ids))
+
+    def is_due(row: Row) -> bool:
+        said = row.values[PLACE[rule.field]] in theirs
+        is_kind = not rule.kind_field or row.values[PLACE[rule.kind_field]] == kind
+        return said and is_kind and not any(row.values[PLACE[it]] for it in _earlier(rule))
+
+    return is_due
+
+
+def _remove_all(kept: Any, remove: Callable[[list[Any]], int]) -> int:
     """Remove rows, as many in a transaction as may be; return how many went. Events that are not
     what was sealed stay."""
     rows = 0
     refused = list[Any]()
     while chunk := list(_without(kept, refused).order_by().values_list("pk", flat=True)[:ROWS]):
         with transaction.atomic(durable=True):
-            removed = _remove(kept.model, chunk)
+            removed = remove(chunk)
         if removed < len(chunk):
             refused += kept.filter(pk__in=chunk).values_list("pk", flat=True)
         rows += removed
@@ -251,9 +279,7 @@ def _earlier(rule: Rule) -> list[str]:
     return [field for field in fields if field != rule.field]
 
 
-def _remove(model: type[models.Model], keys: list[Any]) -> int:
-    if model is AuditEvent:
-        return forget_events(keys)
+def _delete(model: type[models.Model], keys: list[Any]) -> int:
     return models.QuerySet(model).filter(pk__in=keys).delete()[0]
 
 

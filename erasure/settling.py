@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 from erasure import gate, marks
 from erasure.ledger import Entry, open_ledger
@@ -44,5 +45,10 @@ def _running(entries: Iterable[Entry], now: datetime) -> set[object]:
     begun = theirs.open().exclude(cursor={}).values_list("pk", "cursor")
     return {
         *leased.values_list("pk", flat=True),
-        *(pk for pk, cursor in begun if "begun" in cursor and cursor.get("intent")),
+        *(pk for pk, cursor in begun if is_begun(cursor) and cursor.get("intent")),
     }
+
+
+def is_begun(cursor: Any) -> bool:
+    """Whether a request's cursor says that some of its rows are gone."""
+    return isinstance(cursor, dict) and "begun" in cursor

@@ -99,6 +99,7 @@ def test_durable_transactions_are_opened_in_services_and_the_engine_only() -> No
         "erasure/ended.py",
         "erasure/executor.py",
         "erasure/holds.py",
+        "erasure/logs.py",
         "erasure/replay.py",
         "erasure/retention.py",
         "erasure/sets.py",

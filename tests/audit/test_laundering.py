@@ -2,32 +2,37 @@
 what they have changed."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.utils import timezone
 
-from audit import rows, verifying
+from audit import forgetting, leaves, rows, verifying
 from audit.actors import Actor, Origin
 from audit.events import Reference, record
 from audit.forgetting import forget_events, prune, redact_person
 from audit.models import EventDetail, Tile
+from audit.publishing import publish
 from audit.sealing import seal
 from audit.verifying import Kept, verify
-from erasure import retention
+from erasure import retention, signing
+from erasure.ledger import open_ledger
 from erasure.models import DeletionRequest
+from erasure.references import spell
 from tests.audit.logs import at, elsewhere, events, make_people, seal_all, verdict, write_log
 from tests.bystanders import charlie_untouched
 from tests.commands.shell import run
 from tests.databases import triggers_off
 from tests.erasure.clockwork import DAY, finished
+from tests.ledgers import a_ledger
+from tests.ledgers import entry as ledger_entry
 
 pytestmark = pytest.mark.django_db
 
 SYSTEM = Actor.system("test")
-REDACT = "from audit.forgetting import redact_person; redact_person"
 LONG_AGO = timedelta(days=4000)
 
 
@@ -73,6 +78,31 @@ def test_nor_is_one_whose_leaf_was_changed_with_it(kept: Kept) -> None:
     Tile.objects.filter(pk=0).update(hashes=bytes(hashes))
     assert forget_events([other.pk, at(49).pk]) == 0, "nothing of this tile can be shown"
     assert forget_events([at(299).pk]) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nor_is_one_that_is_changed_back_before_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at what is due and the look at what was sealed."""
+    people = make_people(2)
+    write_log(people, 10)
+    kept = seal_all()
+    victim, read = at(5), leaves.read_authentic
+
+    def change_back(ids: Any) -> Any:
+        found = list(ids)
+        with triggers_off():
+            events().filter(pk=victim.pk).update(at=victim.at, subject_id=victim.subject_id)
+        return read(found)
+
+    monkeypatch.setattr(forgetting, "read_authentic", change_back)
+    with triggers_off():
+        events().filter(pk=victim.pk).update(at=timezone.now() - LONG_AGO)
+    assert prune(before=timezone.now() - DAY, execute=True) == 0
+    gone = finished(ago=LONG_AGO)
+    with triggers_off():
+        events().filter(pk=victim.pk).update(subject_id=gone.subject_id)
+    assert "audit.AuditEvent" not in retention.enforce(now=timezone.now(), execute=True)
+    assert verdict(kept) is None
 
 
 @pytest.mark.django_db(transaction=True)
@@ -173,6 +203,113 @@ def test_what_outlives_the_record_of_an_erasure_is_what_it_accounted_for() -> No
     assert verdict(kept) == ("erased", 4)
 
 
+def test_what_outlives_it_is_not_taken_from_rows_that_anybody_wrote() -> None:
+    alice, bob = make_people(2)
+    before = timezone.now() - LONG_AGO
+    see(alice, now=before)
+    erase_logs(alice, now=before)
+    told = events().get(action="user.logs_erased")
+    see(bob)
+    kept = seal_all()
+    true = {"actor_id": bob, "subject_id": bob, "at": at(4).at}
+    with triggers_off():
+        values_of(bob).filter(event_id=at(4).pk).delete()
+        events().filter(sealed_seq=4).update(actor_id=alice, subject_id=alice, at=before)
+        forget_events([told.pk])
+        events().filter(sealed_seq=4).update(**true)
+    seal_all()
+    assert verdict(kept) == ("erased", 4)
+
+
+def test_the_end_of_an_organization_accounts_for_nobodys_values() -> None:
+    acme, carl, dora = make_people(3)
+    actor = Actor("organization", acme, "test", person_id=carl, origin=Origin("192.0.2.1", "x"))
+    about = Reference("user", dora)
+    record("x", actor=actor, subject=about, now=timezone.now(), keep_details=True)
+    assert redact_person(acme) == 0
+    ended = Reference("organization", acme)
+    record("organization.erased", actor=SYSTEM, subject=ended, now=timezone.now())
+    kept = seal_all()
+    assert verdict(kept) is None
+    with triggers_off():
+        values_of(dora).delete()
+    assert verdict(kept) == ("erased", 0)
+
+
+def test_values_of_a_projects_own_kind_of_users_have_their_owners() -> None:
+    member, other = make_people(2)
+    for person_id in (member, None):
+        actor = Actor("member", member, "admin", person_id=person_id, reason="words")
+        record("pause.placed", actor=actor, subject=Reference("member", other), now=timezone.now())
+    assert verdict(seal_all()) is None
+    assert redact_person(member) == 2
+
+
+def test_a_finished_erasure_is_not_under_way_whatever_its_row_says(tmp_path: Path) -> None:
+    alice = make_people(1)[0]
+    see(alice)
+    intent = ledger_entry(subject_id=alice)
+    request = finished(ago=DAY, subject_id=alice)
+    with a_ledger(tmp_path):
+        open_ledger().intend([intent])
+        open_ledger().finish([intent], "done")
+        facts = {"logs_kept": True, "deletion": str(request.pk)}
+        about = Reference("user", alice)
+        record("user.erased", actor=SYSTEM, subject=about, now=timezone.now(), facts=facts)
+        kept = seal_all()
+        assert verdict(kept) is None
+        with triggers_off():
+            values_of(alice).delete()
+        cursor = {"begun": True, "intent": str(intent.id)}
+        DeletionRequest.objects.filter(pk=request.pk).update(state="running", cursor=cursor)
+        assert verdict(kept) == ("erased", 0)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "change", [{"statement": "x"}, {"counts": {"a": "b"}}, {"counts": [1]}, {"told": 7}]
+)
+def test_a_spoiled_request_stops_retention_for_nobody_else(change: dict[str, Any]) -> None:
+    people = make_people(2)
+    write_log(people, 20)
+    seal_all()
+    spoiled = finished(ago=LONG_AGO, subject_id=people[0])
+    finished(ago=LONG_AGO + DAY, subject_id=people[1])
+    theirs = events().filter(subject_id=people[1]).count()
+    DeletionRequest.objects.filter(pk=spoiled.pk).update(**change)
+    done = retention.enforce(now=timezone.now(), execute=True)
+    assert done["audit.AuditEvent"] == theirs
+    assert events().filter(subject_id=people[0]).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_retention_waits_for_the_key_of_a_receipt(monkeypatch: pytest.MonkeyPatch) -> None:
+    people = make_people(2)
+    write_log(people, 20)
+    seal_all()
+    request = finished(ago=LONG_AGO, subject_id=people[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(signing, "key_set", lambda: {"keys": []})
+        with pytest.raises(signing.UnknownKey):
+            retention.enforce(now=timezone.now(), execute=True)
+    assert DeletionRequest.objects.filter(pk=request.pk).exists()
+    theirs = events().filter(subject_id=people[0]).count()
+    done = retention.enforce(now=timezone.now(), execute=True)
+    assert (done["audit.AuditEvent"], done["erasure.DeletionRequest"]) == (theirs, 1)
+
+
+def test_rows_that_no_service_can_have_written_stop_no_verification(kept: Kept) -> None:
+    finished(ago=DAY, state="running", finished_at=None, cursor=["begun"])
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE audit_checkpoint SET at = 'infinity'")
+    write_log(make_people(1), 3)
+    seal(now=timezone.now())
+    assert verdict(kept) is None
+    assert publish(now=timezone.now()) == {}
+    assert forget_events([at(3).pk]) == 1
+
+
 def test_a_value_that_was_made_nobodys_is_named() -> None:
     people = make_people(3)
     write_log(people, 40)
@@ -194,9 +331,12 @@ def test_a_value_that_came_back_after_its_erasure_is_named() -> None:
     assert verdict(kept) is None
     EventDetail.objects.bulk_create(dump[:1])
     assert verdict(kept) == ("survivor", 0)
+    see(alice)
     # As the manual says.
-    assert run("shell", "-c", f"{REDACT}('{alice}')")[0] == 0
+    with charlie_untouched():
+        assert run("erase_logs", spell(Reference("user", alice)), "--execute")[0] == 0
     assert verdict(kept) is None
+    assert not values_of(alice).exists()
 
 
 @pytest.mark.django_db(transaction=True)

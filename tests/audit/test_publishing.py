@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.core import mail
 from django.db import connection
+from django.db.models.expressions import RawSQL
 from django.test import override_settings
 from django.utils import timezone
 
@@ -127,6 +128,16 @@ def test_of_old_checkpoints_those_are_read_that_the_log_does_not_hold(
     sizes = [int(note.split("\n")[1]) for _, note in read_kept()]
     assert sizes == [6, 12], "the other six, and the newest"
     assert verdict_with_kept() == ("root", 3)
+
+
+def test_a_size_that_is_no_number_holds_nothing_back(ledger: Path) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("columns have types there")
+    for size in (3, 6):
+        write()
+        assert seal_and_publish()["size"] == size
+        Publication.objects.update(size=RawSQL("'x'", ()))
+    assert len(list(ledger.glob("*.txt"))) == 2
 
 
 def test_publishers_at_once_lose_no_checkpoint_of_the_same_size(ledger: Path) -> None:

@@ -9,7 +9,7 @@ from pytest_django import Settings
 from accounts.models import User
 from audit.models import AuditEvent, EventDetail
 from contracts import ids
-from erasure.models import DeletionRequest
+from erasure.models import DeletionRequest, LegalHold
 from organizations.models import Organization
 from tests.bystanders import charlie_untouched
 from tests.contracts.transcript import (
@@ -171,6 +171,18 @@ def test_a_legal_hold_retains_the_user() -> None:
     place_hold("user", erin.pk)
     expected = b'{"message":"This user must be retained for now"}'
     assert_answer(call(key, erin).send(), 409, expected)
+
+
+def test_a_legal_hold_retains_the_logs() -> None:
+    key, erin, _ = platform()
+    keep_log_of(erin)
+    place_hold("user", erin.pk)
+    expected = b'{"message":"This user must be retained for now"}'
+    assert_answer(call(key, erin, PATHS[1]).send(), 409, expected)
+    assert EventDetail.objects.filter(person_id=erin.pk).exists()
+    LegalHold.objects.update(released_at=timezone.now())
+    assert_answer(call(key, erin, PATHS[1]).send(), 200, DONE)
+    assert not EventDetail.objects.filter(person_id=erin.pk).exists()
 
 
 def test_a_running_deletion_is_not_joined() -> None:
