@@ -8,6 +8,7 @@ sealed like any other.
 Needs Python alone.
 """
 
+import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,9 @@ FORGOTTEN = "audit.forgotten"
 
 ENDINGS = (".erased", ".logs_erased")
 """How the actions end of events that account for personal values that are gone."""
+
+CLAIMED = ("action", "subject_id", "at", "id", "facts")
+"""What of an event has to do with gaps."""
 
 LOGS_KEPT = "logs_kept"
 """The fact in an event of an erasure that left the personal values of the log alone."""
@@ -57,8 +61,15 @@ class Positions:
                 self.lasts.append(last)
 
     def __contains__(self, position: int) -> bool:
-        place = bisect_right(self.firsts, position) - 1
-        return place >= 0 and position <= self.lasts[place]
+        return self.hold([(position, position)])
+
+    def hold(self, ranges: Iterable[Sequence[int]]) -> bool:
+        """Whether all of these ranges are in it."""
+        for first, last in ranges:
+            place = bisect_right(self.firsts, first) - 1
+            if first <= last and (place < 0 or last > self.lasts[place]):
+                return False
+        return True
 
 
 class Span(NamedTuple):
@@ -69,15 +80,80 @@ class Span(NamedTuple):
     until: str
 
 
+def span_of(at: datetime, event_id: UUID) -> Span:
+    """Return what an event accounts for that tells of an erasure. It bears the time at which the
+    erasure began; when the last value went its id says, a UUID of version 7 (RFC 9562)."""
+    at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    ended = at
+    if event_id.version == 7:
+        ended = max(at, datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC))
+    return Span(write_time(at - SLACK), write_time(ended + SLACK))
+
+
+class Claims:
+    """What events say that accounts for gaps. Whether to believe them is somebody else's affair."""
+
+    def __init__(self) -> None:
+        self.erased: dict[str, Span] = {}
+        self.forgotten: list[list[int]] = []
+        self.bare: list[list[int]] = []
+
+    def add(self, action: str, subject_id: str | None, at: str, pk: str, facts: str) -> None:
+        """Take note of an event, if it is one that accounts for something, in the order of CLAIMED.
+        What cannot be read accounts for nothing."""
+        try:
+            told = json.loads(facts)
+            if not isinstance(told, dict):
+                return
+            if action == FORGOTTEN:
+                self.forgotten += _ranges(told.get("positions"))
+                self.bare += _ranges(told.get("bare"))
+            elif subject_id and action.endswith(ENDINGS) and not told.get(LOGS_KEPT):
+                span = span_of(datetime.fromisoformat(at), UUID(pk))
+                self.note(str(UUID(subject_id)), span)
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            return
+
+    def note(self, person: str, span: Span) -> None:
+        """Take note of an erasure; a person's logs may be erased more than once."""
+        known = self.erased.get(person, Span("", ""))
+        self.erased[person] = Span(max(known.since, span.since), max(known.until, span.until))
+
+    def say_more_than(self, others: "Claims") -> bool:
+        """Whether anything is accounted for here that is not there."""
+        for person, span in self.erased.items():
+            known = others.erased.get(person, Span("", ""))
+            if span.since > known.since or span.until > known.until:
+                return True
+        return not (
+            Positions(others.forgotten).hold(self.forgotten)
+            and Positions(others.bare).hold(self.bare)
+        )
+
+
 class Evidence:
     """All that accounts for gaps, as it stands when it is read."""
 
     def __init__(
-        self, erased: Mapping[str, Span], forgotten: Iterable[Any], bare: Iterable[Any]
+        self,
+        erased: Mapping[str, Span],
+        forgotten: Iterable[Sequence[int]] = (),
+        bare: Iterable[Sequence[int]] = (),
     ) -> None:
         self.erased = erased
         self.forgotten = Positions(forgotten)
         self.bare = Positions(bare)
+
+    @classmethod
+    def of(cls, *claims: Claims) -> "Evidence":
+        """Return what several say together."""
+        whole = Claims()
+        for one in claims:
+            for person, span in one.erased.items():
+                whole.note(person, span)
+            whole.forgotten += one.forgotten
+            whole.bare += one.bare
+        return cls(whole.erased, whole.forgotten, whole.bare)
 
     def accounts_for(self, seq: int, at: str, people: Iterable[str | None]) -> bool:
         """Whether an event's personal values may be missing."""
@@ -91,39 +167,17 @@ class Evidence:
         return [self.erased[it] for it in people if it and it in self.erased]
 
 
-def span_of(at: datetime, event_id: UUID) -> Span:
-    """Return what an event accounts for that tells of an erasure. It bears the time at which the
-    erasure began; when the last value went its id says, a UUID of version 7 (RFC 9562)."""
-    at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-    ended = at
-    if event_id.version == 7:
-        ended = max(at, datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC))
-    return Span(write_time(at - SLACK), write_time(ended + SLACK))
-
-
 def gather(events: Iterable[dict[str, Any]]) -> Evidence:
-    """The same from events as an export spells them."""
-    erased: dict[str, Span] = {}
-    facts = []
+    """Return what accounts for gaps from events as an export spells them."""
+    claims = Claims()
     for event in events:
-        if event["action"] == FORGOTTEN:
-            facts.append(event["facts"])
-        if is_erasure(event["action"], event["facts"]) and event["subject_id"]:
-            span = span_of(datetime.fromisoformat(event["at"]), UUID(event["id"]))
-            note(erased, event["subject_id"], span)
-    return Evidence(
-        erased,
-        [one for it in facts for one in it.get("positions", ())],
-        [one for it in facts for one in it.get("bare", ())],
-    )
+        if event["action"].endswith((*ENDINGS, FORGOTTEN)):
+            action, subject, at, pk, facts = (event[name] for name in CLAIMED)
+            claims.add(action, subject, at, pk, json.dumps(facts))
+    return Evidence.of(claims)
 
 
-def is_erasure(action: str, facts: Mapping[str, Any]) -> bool:
-    """Whether an event says that its subject's personal values are gone."""
-    return action.endswith(ENDINGS) and not facts.get(LOGS_KEPT)
-
-
-def note(erased: dict[str, Span], person: str, span: Span) -> None:
-    """Note what an erasure accounts for; a person's logs may be erased more than once."""
-    known = erased.get(person, Span("", ""))
-    erased[person] = Span(max(known.since, span.since), max(known.until, span.until))
+def _ranges(given: Any) -> list[list[int]]:
+    """Return what of a list is a range of positions: two whole numbers."""
+    many = given if isinstance(given, list) else []
+    return [it for it in many if isinstance(it, list) and [type(n) for n in it] == [int, int]]

@@ -19,17 +19,18 @@ what no sealed event accounts for yet: ``"pending": {"people": ["<id>"], "positi
 import json
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict
 from itertools import pairwise
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 from django.utils import timezone
 
 from audit.entries import encode_entry
-from audit.gaps import read_pending
+from audit.gaps import prepare_under_way, read_pending
 from audit.merkle import cover
 from audit.models import Checkpoint
 from audit.querying import Wanted
@@ -80,11 +81,13 @@ def _seal() -> None:
 
 
 def _lines(wanted: Wanted, kept: Iterable[int], *, with_details: bool) -> Generator[str]:
+    under_way = prepare_under_way()
     with snapshot():
         checkpoints = Checkpoint.objects.order_by("-size").values_list("size", "note")
         newest = list(checkpoints[:COMPARABLE])
         size, note = newest[0]
-        yield _head(note, wanted, with_details=with_details)
+        pending = asdict(read_pending(under_way)) if wanted.is_everything else {}
+        yield _head(note, wanted, pending, with_details=with_details)
         tiles, next_one = Tiles(), 0
         cuts = sorted({*kept, *(it for it, _ in newest)})
         with closing(_rows(wanted, size)) as rows:
@@ -101,7 +104,9 @@ def _lines(wanted: Wanted, kept: Iterable[int], *, with_details: bool) -> Genera
             yield _skip(tiles, next_one, size, cuts)
 
 
-def _head(note: str, wanted: Wanted, *, with_details: bool) -> str:
+def _head(
+    note: str, wanted: Wanted, pending: Mapping[str, Sequence[Any]], *, with_details: bool
+) -> str:
     head = {
         "form": FORM,
         "checkpoint": note,
@@ -110,7 +115,7 @@ def _head(note: str, wanted: Wanted, *, with_details: bool) -> str:
     }
     # Only in a whole export is it asked why something is missing. Others go to people whom it does
     # not concern.
-    if wanted.is_everything and any((pending := asdict(read_pending())).values()):
+    if any(pending.values()):
         head["pending"] = pending
     return json.dumps(head) + "\n"
 

@@ -16,9 +16,9 @@ from django.utils import timezone
 
 from audit.actors import Actor
 from audit.doors import open_door
-from audit.entries import encode_entry, read_entry, write_time
+from audit.entries import write_time
 from audit.events import record
-from audit.evidence import FORGOTTEN, Evidence, Span, is_erasure, note, owners_of, span_of
+from audit.evidence import CLAIMED, FORGOTTEN, Claims, Evidence, Span, owners_of
 from audit.leaves import read_authentic
 from audit.models import AuditEvent, EventDetail
 from audit.rows import PLACE, Row
@@ -66,11 +66,14 @@ def forget_events(
     """
     going = find_forgettable(models.QuerySet(AuditEvent).filter(Among("id", ids)))
     sealed = read_authentic(going.values_list("id", flat=True))
-    found = [row for row in sealed if is_due(row)]
+    found = [row for row in sealed if row.values[PLACE["action"]] != FORGOTTEN and is_due(row)]
     if not found:
         return 0
     leaving = [UUID(row.id) for row in found]
-    bare = _find_bare(spans_of(found), leaving)
+    claims = Claims()
+    for row in found:
+        claims.add(*(row.values[PLACE[name]] for name in CLAIMED))
+    bare = _find_bare(claims.erased, leaving)
     record_forgotten([row.seq for row in found if row.seq is not None], bare, because)
     return _remove(leaving)
 
@@ -128,17 +131,6 @@ def as_ranges(numbers: Iterable[int]) -> list[list[int]]:
     return ranges
 
 
-def spans_of(rows: Iterable[Row]) -> dict[str, Span]:
-    """Return whose erasure these events tell of, and what each accounts for."""
-    erased: dict[str, Span] = {}
-    for row in rows:
-        event = read_entry(encode_entry(row.values))
-        if is_erasure(event["action"], event["facts"]) and event["subject_id"]:
-            at = datetime.fromisoformat(event["at"])
-            note(erased, event["subject_id"], span_of(at, UUID(row.id)))
-    return erased
-
-
 def _find_bare(erased: Mapping[str, Span], leaving: Collection[UUID]) -> list[int]:
     """Return the positions of remaining events whose values went with these erasures, which nothing
     else may say any more."""
@@ -153,7 +145,7 @@ def _find_bare(erased: Mapping[str, Span], leaving: Collection[UUID]) -> list[in
     rest = theirs.exclude(commitments={}).exclude(sealed_seq=None)
     gone = set(leaving)
     ids = [pk for pk in rest.values_list("id", flat=True) if pk not in gone]
-    evidence = Evidence(erased, (), ())
+    evidence = Evidence(erased)
     known = {
         UUID(row.id): row.seq or 0
         for row in read_authentic(ids)

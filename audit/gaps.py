@@ -1,6 +1,5 @@
 """Reading from the database what accounts for gaps in the log."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,59 +11,61 @@ from django.db import DatabaseError, models
 from django.db.models.functions import Cast
 
 from audit.entries import write_time
-from audit.evidence import (
-    ENDINGS,
-    FORGOTTEN,
-    LOGS_KEPT,
-    SLACK,
-    Evidence,
-    Span,
-    note,
-    span_of,
-)
+from audit.evidence import CLAIMED, ENDINGS, FORGOTTEN, SLACK, Claims, Evidence, Span
 from audit.models import AuditEvent
 from audit.rows import PLACE, read_waiting
 from audit.vouching import vouched_entry
 
-UnderWay = Callable[[], Iterable[tuple[UUID, UUID]]]
+UNREADABLE = (DatabaseError, ValueError, TypeError)
+"""What reading raises when a value is none that a service can have written."""
 
-_under_way: list[UnderWay] = []
+UnderWay = Callable[[], Iterable[UUID]]
+Prepare = Callable[[], UnderWay]
 
-
-def register_under_way(find: UnderWay) -> None:
-    """Add who knows which people are being erased just now, piece by piece, and by which deletion
-    each."""
-    _under_way.append(find)
+_under_way: list[Prepare] = []
 
 
-def read_evidence() -> Evidence:
-    """Return what accounts for gaps now: sealed events, and those that wait for their seal and are
-    vouched for."""
+def register_under_way(prepare: Prepare) -> None:
+    """Add who knows which people are being erased just now, piece by piece. It is called before a
+    snapshot, and what it returns within."""
+    _under_way.append(prepare)
+
+
+def prepare_under_way() -> UnderWay:
+    """Return how to find who is being erased piece by piece: call this before a snapshot, and what
+    it returns within."""
+    finds = [prepare() for prepare in _under_way]
+    return lambda: {person for find in finds for person in find()}
+
+
+def read_claims() -> Claims:
+    """Return what the sealed events say that accounts for gaps, without a look whether they are
+    what was sealed: whoever goes through all of them holds it against what they find."""
     # As text: a value that somebody has spoiled must not keep the rest from being read.
     log: Any = models.QuerySet(AuditEvent).exclude(sealed_seq=None).order_by()
-    erased: dict[str, Span] = {}
-    for ending in ENDINGS:
-        told = log.filter(action__endswith=ending).exclude(subject_id=None)
-        rows = _texts(told, "subject_id", "at", "id", "facts").iterator(chunk_size=5_000)
-        for subject, at, pk, text in rows:
-            if LOGS_KEPT not in text or not _read_facts(text).get(LOGS_KEPT):
-                _note(erased, subject, at, pk)
-    facts = [text for (text,) in _texts(log.filter(action=FORGOTTEN), "facts")]
+    claims = Claims()
+    for ending in (*ENDINGS, FORGOTTEN):
+        told = log.filter(action__endswith=ending)
+        try:
+            for values in _told(told).iterator(chunk_size=5_000):
+                claims.add(*values)
+        except UNREADABLE:
+            for seq in list(told.values_list("sealed_seq", flat=True)):
+                with suppress(*UNREADABLE):
+                    claims.add(*_told(log.filter(sealed_seq=seq, action__endswith=ending)).get())
+    return claims
+
+
+def read_evidence(claims: Claims, under_way: UnderWay) -> Evidence:
+    """Return what accounts for gaps: what sealed events say, and those that wait for their seal and
+    are vouched for, and the erasures that go on."""
+    waiting = Claims()
     for values in _read_waiting():
-        text = values[PLACE["facts"]]
-        if values[PLACE["action"]] == FORGOTTEN:
-            facts.append(text)
-        elif not _read_facts(text).get(LOGS_KEPT):
-            _note(erased, *(values[PLACE[name]] for name in ("subject_id", "at", "id")))
+        waiting.add(*(values[PLACE[name]] for name in CLAIMED))
     until = write_time(datetime.now(UTC) + SLACK)
-    for person in _find_under_way():
-        note(erased, person, Span("", until))
-    told = [_read_facts(text) for text in facts]
-    return Evidence(
-        erased,
-        [one for it in told for one in _ranges(it.get("positions"))],
-        [one for it in told for one in _ranges(it.get("bare"))],
-    )
+    for person in under_way():
+        waiting.note(str(person), Span("", until))
+    return Evidence.of(claims, waiting)
 
 
 @dataclass(frozen=True)
@@ -77,31 +78,13 @@ class Pending:
     bare: Sequence[Sequence[int]]
 
 
-def read_pending() -> Pending:
+def read_pending(under_way: UnderWay) -> Pending:
     """Return the removals that are under way, or whose event waits for its seal."""
-    people = set(_find_under_way())
-    told = []
+    waiting = Claims()
     for values in _read_waiting():
-        facts = _read_facts(values[PLACE["facts"]])
-        if values[PLACE["action"]] == FORGOTTEN:
-            told.append(facts)
-        elif (subject := values[PLACE["subject_id"]]) and not facts.get(LOGS_KEPT):
-            people.add(subject)
-    return Pending(
-        sorted(people),
-        [one for it in told for one in _ranges(it.get("positions"))],
-        [one for it in told for one in _ranges(it.get("bare"))],
-    )
-
-
-def _find_under_way() -> Iterator[str]:
-    """Yield who is being erased, unless the log knows of the end: a request's row is anybody's who
-    can write to the database, and may say that it goes on."""
-    for person, deletion in (it for find in _under_way for it in find()):
-        events: Any = models.QuerySet(AuditEvent).filter(subject_id=person).order_by()
-        told = _texts(events.filter(action__endswith=ENDINGS[0]), "facts")
-        if not any(_read_facts(text).get("deletion") == str(deletion) for (text,) in told):
-            yield str(person)
+        waiting.add(*(values[PLACE[name]] for name in CLAIMED))
+    people = {*waiting.erased, *map(str, under_way())}
+    return Pending(sorted(people), waiting.forgotten, waiting.bare)
 
 
 def _read_waiting() -> Iterator[Sequence[Any]]:
@@ -114,25 +97,6 @@ def _read_waiting() -> Iterator[Sequence[Any]]:
                 yield row.values
 
 
-def _note(erased: dict[str, Span], subject: str | None, at: str, pk: str) -> None:
-    with suppress(ValueError):
-        note(erased, str(UUID(subject or "")), span_of(datetime.fromisoformat(at), UUID(pk)))
-
-
-def _texts(rows: Any, *names: str) -> Any:
-    texts = {f"{name}_text": Cast(name, models.TextField()) for name in names}
+def _told(rows: Any) -> Any:
+    texts = {f"{name}_text": Cast(name, models.TextField()) for name in CLAIMED}
     return rows.annotate(**texts).values_list(*texts)
-
-
-def _read_facts(text: str) -> dict[str, Any]:
-    try:
-        facts = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
-
-
-def _ranges(given: Any) -> Iterator[list[int]]:
-    for it in given if isinstance(given, list) else ():
-        if isinstance(it, list) and [type(number) for number in it] == [int, int]:
-            yield it

@@ -16,12 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import DatabaseError, models
+from django.db import models
+from django.db.models.functions import Cast
 
 from audit import notes
 from audit.entries import UNSPELLABLE, commit, hash_entry
-from audit.evidence import Evidence, owners_of
-from audit.gaps import read_evidence
+from audit.evidence import CLAIMED, ENDINGS, FORGOTTEN, Claims, Evidence, owners_of
+from audit.gaps import UNREADABLE, UnderWay, prepare_under_way, read_claims, read_evidence
 from audit.merkle import Range
 from audit.models import AuditEvent, Checkpoint, EventDetail, Tile
 from audit.rows import PLACE, Detail, Row, read_details, read_sealed, read_waiting
@@ -33,10 +34,9 @@ from audit.vouching import vouched_entry
 
 AT_ONCE = 20 * WIDTH
 
-UNREADABLE = (DatabaseError, ValueError, TypeError)
-"""What reading raises when a value is none that a service can have written."""
-
 HIDDEN, AT = PLACE["commitments"], PLACE["at"]
+ACTION, TELLING = PLACE["action"], (*ENDINGS, FORGOTTEN)
+CLAIM = [PLACE[name] for name in CLAIMED]
 PEOPLE = [PLACE[name] for name in ("actor_kind", "actor_id", "person_id", "subject_id")]
 
 
@@ -97,10 +97,11 @@ def verify(kept: Sequence[Kept] = (), *, most: int = 1) -> Report:
     """
     started = time.perf_counter()
     report = Report(kept=[it.name for it in kept])
+    under_way = prepare_under_way()
     with snapshot():
         report.unsealed = count_unsealed()
         try:
-            _Pass(report, kept, most).run()
+            _Pass(report, kept, most, under_way).run()
         except Found as found:
             report.faults.append(found.fault)
     report.seconds = time.perf_counter() - started
@@ -108,7 +109,9 @@ def verify(kept: Sequence[Kept] = (), *, most: int = 1) -> Report:
 
 
 class _Pass:
-    def __init__(self, report: Report, kept: Sequence[Kept], most: int) -> None:
+    def __init__(
+        self, report: Report, kept: Sequence[Kept], most: int, under_way: UnderWay
+    ) -> None:
         self.report = report
         self.most = most
         self.keys = verifiers()
@@ -117,7 +120,10 @@ class _Pass:
         """The leaves of the tile that is not full yet; ``tree`` holds whole tiles."""
         self.level_one: list[bytes] = []
         self.unreadable = set[int]()
-        self.evidence: Evidence = read_evidence()
+        self.claimed = read_claims()
+        self.confirmed = Claims()
+        """What the events say that were found to be as they were sealed."""
+        self.evidence: Evidence = read_evidence(self.claimed, under_way)
         self.good = 0
         outside = [(it.name, self._open(it.note, it.name)) for it in kept]
         last = Checkpoint.objects.last()
@@ -152,6 +158,7 @@ class _Pass:
                     upcoming = next(inside, None)
         self._check_upper_tiles()
         self._check_end()
+        self._check_claims()
         self._check_waiting()
         self._check_head()
 
@@ -170,12 +177,15 @@ class _Pass:
         at = 0
         for seq in range(start, end):
             leaf = stored[(seq - start) * HASH : (seq - start + 1) * HASH]
+            at = self._pass_by(rows, at, seq)
             if at < len(rows) and rows[at].seq == seq:
                 row, at = rows[at], at + 1
                 while at < len(rows) and rows[at].seq == seq:
                     self._note(_fault("duplicate", rows[at], "bears a position that is taken"))
                     at += 1
                 if _leaf_of(row) == leaf:
+                    if row.values[ACTION].endswith(TELLING):
+                        self.confirmed.add(*(row.values[place] for place in CLAIM))
                     self._check_details(row, seq, details.get(seq, ()))
                 else:
                     self._note(self._changed(row, leaf))
@@ -186,6 +196,14 @@ class _Pass:
             else:
                 self._check_gap(seq, leaf)
             yield seq, leaf
+        self._pass_by(rows, at, end)
+
+    def _pass_by(self, rows: Sequence[Row], at: int, seq: int) -> int:
+        """Name the rows that lie before a position and at none, such as 7.5."""
+        while at < len(rows) and rows[at].seq != seq and _lies_before(rows[at], seq):
+            self._note(_fault("beyond", rows[at], "bears a position that there is not"))
+            at += 1
+        return at
 
     def _read(self, start: int, end: int) -> tuple[list[Row], Mapping[int, Sequence[Detail]]]:
         """Return what the database holds at some positions. What cannot be read at all, such as
@@ -314,22 +332,34 @@ class _Pass:
                     above.append(whole.root())
             level, nodes = level + 1, above
 
+    def _check_claims(self) -> None:
+        """Check that what accounted for gaps is said by events that are in the log."""
+        if self.claimed.say_more_than(self.confirmed):
+            text = "Something is said to be gone lawfully by no event that was sealed."
+            self._note(Fault("claim", text))
+
     def _check_end(self) -> None:
-        further: Any = models.QuerySet(AuditEvent).filter(sealed_seq__gte=self.size)
-        rows: Any = further.order_by("sealed_seq").values_list("sealed_seq", "id")
-        for position, pk in rows[: self.most]:
+        try:
+            self._check_strays()
+        except UNREADABLE as error:
+            text = f"An event without a position that there is cannot be read: {error}"
+            self._note(Fault("unreadable", text))
+
+    def _check_strays(self) -> None:
+        events: Any = models.QuerySet(AuditEvent).order_by().annotate(own=_as_text("id"))
+        further = events.filter(sealed_seq__gte=self.size).order_by("sealed_seq")
+        for position, pk in further.values_list("sealed_seq", "own")[: self.most]:
             text = f"The event {pk} bears the position {position}, which no checkpoint holds."
-            self._note(Fault("beyond", text, position, str(pk)))
+            self._note(Fault("beyond", text, position, pk))
         # One set less the other: whatever a planner thinks of their sizes, it reads each once.
-        events: Any = models.QuerySet(AuditEvent).order_by().values_list("id", flat=True)
-        owners: Any = EventDetail.objects.order_by().values_list("event_id", flat=True)
-        for pk in owners.difference(events).order_by("event_id")[: self.most]:
+        owners: Any = EventDetail.objects.order_by().annotate(own=_as_text("event_id"))
+        strays = owners.values_list("own").difference(events.values_list("own"))
+        for (pk,) in strays.order_by("own")[: self.most]:
             text = f"A value of the event {pk} is there, but not the event."
-            self._note(Fault("orphan", text, None, str(pk)))
-        below: Any = models.QuerySet(AuditEvent).filter(sealed_seq__lt=0)
-        for pk in below.values_list("id", flat=True)[: self.most]:
+            self._note(Fault("orphan", text, None, pk))
+        for (pk,) in events.filter(sealed_seq__lt=0).values_list("own")[: self.most]:
             text = f"The event {pk} bears a position below nought."
-            self._note(Fault("beyond", text, None, str(pk)))
+            self._note(Fault("beyond", text, None, pk))
 
     def _check_waiting(self) -> None:
         """Check who wrote what is not sealed yet, and whether there was more."""
@@ -362,6 +392,15 @@ class _Pass:
                 "nothing can be sealed."
             )
             self._note(Fault("head", text))
+
+
+def _as_text(field: str) -> Cast:
+    # A value that somebody has spoiled must not keep the rest from being read.
+    return Cast(field, models.TextField())
+
+
+def _lies_before(row: Row, seq: int) -> bool:
+    return not isinstance(row.seq, int | float) or row.seq < seq
 
 
 def _leaf_of(row: Row) -> bytes:

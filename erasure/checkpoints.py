@@ -5,9 +5,10 @@ mail address that the settings name. Signed they are with the key that signs rec
 log has one of its own.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -17,7 +18,7 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.mail import send_mail
 
-from audit.gaps import register_under_way
+from audit.gaps import UnderWay, register_under_way
 from audit.models import Checkpoint
 from audit.notes import Signer, Verifier, read_jwk
 from audit.publishing import Publisher, register_archive, register_publishers
@@ -25,7 +26,7 @@ from audit.signers import register_signer
 from erasure import signing
 from erasure.exceptions import LedgerUnavailable
 from erasure.finishing import LOGS
-from erasure.ledger import open_ledger
+from erasure.ledger import Entry, open_ledger
 from erasure.ledgerfile import FileLedger, write_safely
 from erasure.ledgerstorage import StorageLedger
 from erasure.models import DeletionRequest
@@ -102,37 +103,55 @@ def _telling(names: Iterable[str]) -> Iterable[str]:
     yield from newest
 
 
-def find_under_way() -> Iterable[tuple[UUID, UUID]]:
-    """Yield the subjects whose rows are going piece by piece, and their deletions: the event that
-    accounts for it comes with the last one. The ledger must know of each, for in the database
-    anybody may say so."""
-    begun = {
-        (str(subject), cursor.get("intent")): (subject, pk)
-        for pk, subject, cursor in DeletionRequest.objects.open()
-        .exclude(cursor={})
-        .values_list("pk", "subject_id", "cursor")
-        if is_begun(cursor) and LOGS not in cursor.get("spare", ())
+def prepare_under_way() -> UnderWay:
+    """Return how to find the subjects whose rows are going piece by piece.
+
+    The event that accounts for it comes with the last piece. The ledger must know of each, for in
+    the database anybody may say so; and what the ledger called done before a snapshot began has its
+    event in that snapshot, or had it.
+    """
+    over = set[UUID]()
+    if _find_begun():
+        over = {entry.id for entry in _read_ledger() if entry.state in ("done", "void")}
+    return partial(_find_under_way, over)
+
+
+def _find_under_way(over: Collection[UUID]) -> Iterable[UUID]:
+    begun = _find_begun()
+    if not begun or not open_ledger():
+        return {subject for subject, _, _ in begun}
+    known = set[tuple[str, str, str]]()
+    for entry in _read_ledger():
+        one = str(entry.subject_id), str(entry.deletion_id), str(entry.id)
+        if entry.id not in over and entry.state in ("intent", "done"):
+            known.add(one)
+        elif entry.state == "void":
+            known.discard(one)
+    return {subject for subject, *rest in begun if (str(subject), *map(str, rest)) in known}
+
+
+def _find_begun() -> set[tuple[UUID, UUID, str]]:
+    """Return subject, deletion and intent of what the database says is under way. Of an erasure
+    that keeps the logs it accounts for nothing."""
+    rows = DeletionRequest.objects.open().exclude(cursor={})
+    return {
+        (subject, pk, str(cursor.get("intent")))
+        for pk, subject, cursor in rows.values_list("pk", "subject_id", "cursor")
+        if is_begun(cursor) and LOGS not in str(cursor.get("spare"))
     }
-    ledger = open_ledger()
-    if not begun or not ledger:
-        return begun.values()
-    known = dict[UUID, tuple[UUID, UUID]]()
+
+
+def _read_ledger() -> Iterator[Entry]:
     with suppress(LedgerUnavailable):
-        for _, entry in ledger.read():
-            if (found := begun.get((str(entry.subject_id), str(entry.id)))) is None:
-                continue
-            known[entry.id] = found
-            if entry.state == "void":
-                # It came to nothing. After any other end an event accounts for it, or will.
-                del known[entry.id]
-    return known.values()
+        for _, entry in open_ledger().read():
+            yield entry
 
 
 def register() -> None:
     register_signer(sign, verify)
     register_publishers("erasure", publishers)
     register_archive("ledger", read_kept)
-    register_under_way(find_under_way)
+    register_under_way(prepare_under_way)
 
 
 def _save_beside(ledger: FileLedger) -> Publish:

@@ -162,10 +162,9 @@ def seal_log(now: datetime, execute: bool) -> Facts:
 
 
 def enforce_retention(now: datetime, execute: bool) -> Facts:
+    rest = ended.forget_ended(now=now, execute=execute)
     done = retention.enforce(now=now, execute=execute)
-    for label, rows in ended.forget_ended(now=now, execute=execute).items():
-        done[label] = done.get(label, 0) + rows
-    return done
+    return {label: done.get(label, 0) + rest.get(label, 0) for label in {**done, **rest}}
 
 
 def do_chores(now: datetime, execute: bool) -> Facts:

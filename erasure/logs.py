@@ -8,7 +8,7 @@ from audit.actors import Actor
 from audit.events import Reference, record
 from audit.forgetting import redact_person
 from erasure.holds import forbid_held
-from erasure.subjects import lock_subject
+from erasure.subjects import kind_names, lock_subject
 
 
 def erase_logs(*, actor: Actor, subject: Reference, now: datetime) -> int:
@@ -20,7 +20,9 @@ def erase_logs(*, actor: Actor, subject: Reference, now: datetime) -> int:
     """
     with transaction.atomic(durable=True):
         lock_subject(subject)
-        forbid_held(subject)
+        for kind in kind_names():
+            # The values are found by the id alone, whatever it is of.
+            forbid_held(Reference(kind, subject.id))
         removed = redact_person(subject.id)
         facts = {"values": removed}
         record(f"{subject.kind}.logs_erased", actor=actor, subject=subject, now=now, facts=facts)

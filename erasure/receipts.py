@@ -165,7 +165,7 @@ def forbid_changed(request: DeletionRequest) -> None:
     not at hand, ReceiptMissing when nothing was signed."""
     try:
         receipt = receipt_of(request)
-    except (Statement.DoesNotExist, TypeError, ValueError, AttributeError, KeyError) as error:
+    except _UNSPELLABLE as error:
         raise signing.InvalidReceipt(f"Its row cannot be read: {error}") from error
     verify(receipt, signing.key_set()["keys"])
 
@@ -214,6 +214,18 @@ def _wording_of(request: DeletionRequest) -> Wording:
     if not request.statement or request.signature is None:
         raise ReceiptMissing
     return _stored_wording(request.statement)
+
+
+_UNSPELLABLE = (
+    Statement.DoesNotExist,
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What writing a receipt raises from rows that no service can have written."""
 
 
 @cache

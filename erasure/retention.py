@@ -10,7 +10,6 @@ Requests are gone through in the order in which they finished, and a mark says h
 sweep does not look again at erasures whose rows are gone already.
 """
 
-import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -23,28 +22,19 @@ from uuid import UUID
 from django.core.checks import CheckMessage, Error, register
 from django.db import models, transaction
 from django.db.models import Q
-from django.utils.dateparse import parse_datetime
 
 from audit.forgetting import find_forgettable, forget_events
 from audit.models import AuditEvent
 from audit.rows import PLACE, Row
 from audit.statements import Among
-from erasure.models import DeletionRequest, Heartbeat
+from erasure.models import DeletionRequest
+from erasure.outlived import KeyMissing, cutoff_of, find_outlived, read_mark, set_mark
 from erasure.policies import Delete, Keep, Loose, Policy, all_policies
-from erasure.receipts import ReceiptMissing, forbid_changed
-from erasure.signing import InvalidReceipt, UnknownKey
 from erasure.stopping import is_stopping
 from erasure.subjects import get_kind, kind_names
-from erasure.totals import settled_until
 
-logger = logging.getLogger(__name__)
-
-NAME = "retention"
-SUBJECTS = 500
 ROWS = 1000
 BUDGET = 60.0
-
-Mark = tuple[datetime, UUID]
 
 
 @dataclass(frozen=True)
@@ -116,86 +106,29 @@ def enforce(*, now: datetime, execute: bool) -> dict[str, int]:
 
     Each transaction removes at most a thousand rows. What is not done after a minute, or when the
     process is asked to end, is left for the next sweep, as is what a crash cut off: the mark moves
-    only after the rows. Raises UnknownKey, having done the rest, when the key of a receipt is not
-    at hand: until it is, that receipt's request waits, and what comes after it.
+    only after the rows. Raises KeyMissing, having done the rest.
     """
     counts: dict[str, int] = defaultdict(int)
     until = time.monotonic() + BUDGET
-    missing: list[UnknownKey] = []
-    for rule, ids, mark in _find_outlived(now, missing):
-        if rows := _clear(rule, ids, execute=execute):
-            counts[rule.policy.label] += rows
-        if execute:
-            _set_mark(rule, mark, now)
-            if is_stopping() or time.monotonic() > until:
-                break
-    if missing:
-        raise missing[0]
-    return dict(counts)
-
-
-def _find_outlived(
-    now: datetime, missing: list[UnknownKey]
-) -> Iterator[tuple[Rule, dict[str, list[UUID]], Mark]]:
+    missing: KeyMissing | None = None
     for rule in find_rules():
+        cutoff = cutoff_of(rule.retention, now)
+        # The log goes by requests; so of one that nobody can check yet, both stay.
+        needs: Any = {AuditEvent: "receipt", DeletionRequest: "key"}.get(rule.model, "nothing")
+        outlived = find_outlived(rule.kind, read_mark(rule.name, cutoff), cutoff, needs=needs)
         try:
-            for ids, mark in _outlived(rule, now):
-                yield rule, ids, mark
-        except UnknownKey as error:
-            missing.append(error)
-
-
-def _outlived(rule: Rule, now: datetime) -> Iterator[tuple[dict[str, list[UUID]], Mark]]:
-    """Yield subjects, by kind, whose time is over, some hundred at once, and how far that is."""
-    settled = settled_until()
-    cutoff = now - rule.retention
-    if settled is not None:
-        cutoff = min(cutoff, settled)
-    mark = _get_mark(rule)
-    while True:
-        done = DeletionRequest.objects.filter(state="completed", finished_at__lte=cutoff)
-        if rule.kind != "*":
-            done = done.filter(subject_kind=rule.kind)
-        if mark is not None:
-            done = done.filter(Q(finished_at__gt=mark[0]) | Q(finished_at=mark[0], pk__gt=mark[1]))
-        found = list(done.order_by("finished_at", "pk")[:SUBJECTS])
-        if not found:
-            return
-        mark = (found[-1].finished_at, found[-1].pk)
-        by_kind: dict[str, list[UUID]] = defaultdict(list)
-        for request in found:
-            is_genuine = rule.model not in (AuditEvent, DeletionRequest) or _is_genuine(request)
-            if is_genuine or rule.model is DeletionRequest:
-                by_kind[request.subject_kind].append(request.subject_id)
-        gone = {kind: _still_gone(kind, ids, cutoff) for kind, ids in by_kind.items()}
-        yield {kind: ids for kind, ids in gone.items() if ids}, mark
-
-
-def _is_genuine(request: DeletionRequest) -> bool:
-    """Whether a request's receipt is genuine: whoever made up the row of an erasure, or its time,
-    must not have the log forget by it. Raises UnknownKey."""
-    try:
-        forbid_changed(request)
-    except UnknownKey:
-        raise
-    except (ReceiptMissing, InvalidReceipt):
-        logger.warning("no genuine receipt: the events stay", extra={"request": str(request.pk)})
-        return False
-    return True
-
-
-def _still_gone(kind: str, ids: list[UUID], cutoff: datetime) -> list[UUID]:
-    """Return those of these subjects that do not exist, and that no later deletion is about."""
-    if kind not in kind_names():
-        return ids
-    known = get_kind(kind)
-    living = known.model._default_manager.filter(pk__in=[known.pk_of(one) for one in ids])
-    kept = {known.id_of(pk) for pk in living.values_list("pk", flat=True)}
-    later = DeletionRequest.objects.filter(subject_kind=kind, subject_id__in=ids).filter(
-        Q(state__in=DeletionRequest.OPEN) | Q(state="completed", finished_at__gt=cutoff)
-    )
-    kept |= set(later.values_list("subject_id", flat=True))
-    return [one for one in ids if one not in kept]
+            for ids, mark in outlived:
+                if rows := _clear(rule, ids, execute=execute):
+                    counts[rule.policy.label] += rows
+                if execute:
+                    set_mark(rule.name, mark, cutoff, now)
+                    if is_stopping() or time.monotonic() > until:
+                        return dict(counts)
+        except KeyMissing as error:
+            missing = missing or error
+    if missing:
+        raise missing
+    return dict(counts)
 
 
 def _clear(rule: Rule, by_kind: dict[str, list[UUID]], *, execute: bool) -> int:
@@ -307,29 +240,3 @@ def _retention(fate: Any) -> timedelta | None:
 def _ends(fate: Any) -> bool:
     """Whether the row's own end starts the time, and no erasure: ``erasure.ended`` sees to it."""
     return isinstance(fate, Keep) and bool(fate.since)
-
-
-def _get_mark(rule: Rule) -> Mark | None:
-    past = Heartbeat.objects.filter(name=NAME).first()
-    if past is None or rule.name not in past.facts:
-        return None
-    return _read_mark(past.facts[rule.name])
-
-
-def _set_mark(rule: Rule, mark: Mark, now: datetime) -> None:
-    Heartbeat.objects.bulk_create([Heartbeat(name=NAME, at=now)], ignore_conflicts=True)
-    with transaction.atomic(durable=True):
-        past = Heartbeat.objects.select_for_update().get(name=NAME)
-        known = past.facts.get(rule.name)
-        # Another sweep may be further already.
-        if known is None or mark > _read_mark(known):
-            past.facts[rule.name] = [mark[0].isoformat(), str(mark[1])]
-            past.at = now
-            past.save()
-
-
-def _read_mark(written: list[str]) -> Mark:
-    at = parse_datetime(written[0])
-    if at is None:
-        raise ValueError(f"{written[0]} is no time")
-    return at, UUID(written[1])

@@ -13,7 +13,8 @@ from uuid_utils.compat import uuid7
 from audit.actors import Actor, Origin
 from audit.entries import encode_entry
 from audit.events import Reference, record
-from audit.models import AuditEvent, Checkpoint
+from audit.forgetting import redact_person
+from audit.models import AuditEvent, Checkpoint, EventDetail
 from audit.rows import read_waiting
 from audit.sealing import seal
 from audit.verifying import Kept, verify
@@ -112,3 +113,26 @@ def elsewhere(work: Callable[[], Any]) -> None:
     thread.join(10)
     assert not thread.is_alive(), "the writer was held up"
     assert failures == []
+
+
+def values_of(person: UUID) -> Any:
+    return EventDetail.objects.filter(models.Q(person_id=person) | models.Q(subject_id=person))
+
+
+def see(person: UUID, times: int = 3, **values: Any) -> None:
+    """Write events of a person about themselves, with their address."""
+    actor = Actor("user", person, "test", person_id=person, origin=Origin("192.0.2.1", "x"))
+    for _ in range(times):
+        record(
+            "user.seen",
+            actor=actor,
+            subject=Reference("user", person),
+            keep_details=True,
+            **{"now": timezone.now(), **values},
+        )
+
+
+def erase_logs(person: UUID, now: Any = None) -> None:
+    redact_person(person)
+    about = Reference("user", person)
+    record("user.logs_erased", actor=Actor.system("test"), subject=about, now=now or timezone.now())

@@ -6,7 +6,7 @@ from django.db import connection
 from audit.evidence import FORGOTTEN
 from audit.forgetting import forget_events
 from audit.verifying import Kept, verify
-from tests.audit.logs import SIZE, at, events, seal_all, verdict
+from tests.audit.logs import SIZE, at, erase_logs, events, make_people, seal_all, verdict
 
 pytestmark = pytest.mark.django_db
 
@@ -73,3 +73,34 @@ def test_a_record_of_an_erasure_that_was_spoiled_is_named(kept: Kept) -> None:
     assert verdict(kept) == ("missing", 5)
     events().filter(action=FORGOTTEN).update(facts={"positions": [[5, 5], [1], ["x", 2]]})
     assert verdict(kept) == ("changed", SIZE)
+
+
+@pytest.mark.parametrize("column", ["at", "facts", "subject_id", "id"])
+def test_nor_does_one_that_cannot_be_read_end_the_verification(kept: Kept, column: str) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("columns have types there")
+    erase_logs(make_people(1)[0])
+    forget_events([at(5).pk])
+    kept = seal_all()
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA ignore_check_constraints = ON")
+        cursor.execute(
+            f"UPDATE audit_auditevent SET {column} = CAST(X'ff' AS TEXT) WHERE sealed_seq = %s",
+            [SIZE],
+        )
+        cursor.execute("PRAGMA ignore_check_constraints = OFF")
+    assert verdict(kept) == ("unreadable", SIZE)
+
+
+def test_strays_with_ids_that_are_none_are_named(kept: Kept) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("columns have types there")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE audit_eventdetail SET event_id = 'zz' WHERE event_id = %s", [at(61).pk.hex]
+        )
+        cursor.execute(
+            "UPDATE audit_auditevent SET id = 'yy', sealed_seq = 999 WHERE sealed_seq = 299"
+        )
+    codes = [it.code for it in verify([kept], most=100).faults]
+    assert codes == ["erased", "missing", "beyond", "orphan"]

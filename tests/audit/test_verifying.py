@@ -18,6 +18,7 @@ from audit.entries import hash_entry
 from audit.events import Reference, record
 from audit.evidence import FORGOTTEN
 from audit.forgetting import forget_events, prune, redact_person
+from audit.gaps import prepare_under_way
 from audit.models import AuditEvent, Checkpoint, EventDetail, Tile, TreeHead
 from audit.notes import Signer
 from audit.rows import read_rows
@@ -302,9 +303,8 @@ def test_an_erasure_that_is_under_way_accounts_for_what_is_gone_already(
     cursor = {"begun": True, "intent": str(intent.id)}
     with a_ledger(tmp_path) if has_ledger else override_settings(ERASURE_LEDGER=""):
         assert verdict() is not None
-        request = finished(
-            ago=timedelta(), subject_id=people[0], state="failed", finished_at=None, cursor=cursor
-        )
+        fields: dict[str, Any] = {"subject_id": people[0], "state": "failed", "finished_at": None}
+        request = finished(ago=timedelta(), id=intent.deletion_id, cursor=cursor, **fields)
         # Without a ledger nobody else can say so.
         assert (verdict() is None) is not has_ledger
         open_ledger().intend([entry(subject_id=people[1]), entry(id=intent.id)])
@@ -316,8 +316,10 @@ def test_an_erasure_that_is_under_way_accounts_for_what_is_gone_already(
             DeletionRequest.objects.filter(pk=request.pk).update(cursor=other)
             assert verdict() is not None
         DeletionRequest.objects.filter(pk=request.pk).update(cursor=cursor)
+        find = prepare_under_way()
         open_ledger().finish([intent], "done")
-        assert verdict() is None, "what accounts for it comes with the commit"
+        assert set(find()) == {people[0]}, "the commit may have come after the snapshot began"
+        assert (verdict() is None) is not has_ledger, "now it came before"
         open_ledger().finish([intent], "void")
         assert (verdict() is None) is not has_ledger
 

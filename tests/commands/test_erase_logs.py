@@ -26,6 +26,11 @@ def logged() -> tuple[User, str]:
     return user, spell(subject)
 
 
+def hold(user: User) -> None:
+    subject, actor = Reference("user", user.pk), Actor.system("test")
+    place_hold(actor=actor, subject=subject, reason="Case 7", review_at=None, now=timezone.now())
+
+
 def test_it_says_what_it_would_do_and_does_it() -> None:
     user, name = logged()
     with charlie_untouched():
@@ -54,13 +59,7 @@ def test_it_takes_whoever_is_gone() -> None:
 
 def test_a_legal_hold_forbids_it() -> None:
     user, name = logged()
-    place_hold(
-        actor=Actor.system("test"),
-        subject=Reference("user", user.pk),
-        reason="Case 7",
-        review_at=None,
-        now=timezone.now(),
-    )
+    hold(user)
     for mode in ((), ("--execute",)):
         code, told = run_json("erase_logs", name, *mode)
         assert (code, told["executed"], told["values"]) == (1, False, 2), "the reason is one"
@@ -69,6 +68,16 @@ def test_a_legal_hold_forbids_it() -> None:
     assert EventDetail.objects.filter(person_id=user.pk, value="my own words").exists()
     LegalHold.objects.update(released_at=timezone.now())
     assert run("erase_logs", name, "--execute")[0] == 0
+
+
+def test_an_id_of_another_kind_passes_no_hold() -> None:
+    user, _ = logged()
+    hold(user)
+    other = ("erase_logs", str(user.pk), "--kind", "organization", "--execute")
+    assert run(*other) == (2, f"'{user.pk}' is the id of a user.")
+    User.objects.filter(pk=user.pk).delete()
+    assert run(*other)[0] == 1
+    assert EventDetail.objects.filter(person_id=user.pk).exists()
 
 
 def test_what_is_no_id_is_wrong_usage() -> None:

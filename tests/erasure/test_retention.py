@@ -8,7 +8,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from audit.models import AuditEvent, EventDetail
-from erasure import policies, retention
+from erasure import outlived, policies, retention
 from erasure.clocks import sweep
 from erasure.models import DeletionRequest, Heartbeat, LegalHold
 from erasure.policies import DELETE, Keep, Loose, policy
@@ -193,7 +193,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing() -> None:
 
 
 def test_many_go_in_small_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "SUBJECTS", 2)
+    monkeypatch.setattr(outlived, "SUBJECTS", 2)
     monkeypatch.setattr(retention, "ROWS", 3)
     with charlie_untouched():
         at = timezone.now() - 2 * YEAR
@@ -226,7 +226,7 @@ def test_a_crash_before_the_mark_is_made_good_by_the_next_sweep(
         raise OSError
 
     with monkeypatch.context() as broken:
-        broken.setattr(retention, "_set_mark", crash)
+        broken.setattr(retention, "set_mark", crash)
         assert sweep(now=timezone.now(), execute=True).failed == {"retention": "OSError"}
     assert enforce() == {}
     assert exists(*rows) == [False, False]
@@ -275,7 +275,7 @@ def test_a_row_that_hangs_on_somebody_living_stays() -> None:
 
 
 def test_a_backlog_is_worked_off_over_several_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "SUBJECTS", 1)
+    monkeypatch.setattr(outlived, "SUBJECTS", 1)
     monkeypatch.setattr(retention, "BUDGET", -1.0)
     for _ in range(3):
         event(finished(ago=2 * YEAR).subject_id)

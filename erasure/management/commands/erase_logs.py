@@ -34,6 +34,9 @@ class Command(ErasureCommand):
         found = read(subject, kind)
         if found is None:
             misuse(f"{subject!r} is no id, or needs --kind.")
+        living = read(str(found.id))
+        if living and living != found:
+            misuse(f"{subject!r} is the id of a {living.kind}.")
         refusal = UnderLegalHold(found.kind, found.id) if is_held(found) else None
         theirs = EventDetail.objects.filter(Q(person_id=found.id) | Q(subject_id=found.id))
         values = theirs.count()
