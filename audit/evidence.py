@@ -33,7 +33,6 @@ SLACK = timedelta(minutes=1)
 """An event bears the time at which its request began, and is written a little later. And clocks
 differ."""
 
-
 MACHINES = ("organization", "system")
 """The kinds of actors that are no person themselves."""
 
@@ -111,7 +110,7 @@ class Claims:
             elif subject_id and action.endswith(ENDINGS) and not told.get(LOGS_KEPT):
                 span = span_of(datetime.fromisoformat(at), UUID(pk))
                 self.note(str(UUID(subject_id)), span)
-        except (ValueError, TypeError, AttributeError, RecursionError):
+        except (ValueError, TypeError, AttributeError, RecursionError, ArithmeticError):
             return
 
     def note(self, person: str, span: Span) -> None:

@@ -30,6 +30,8 @@ KEPT = Q(action=FORGOTTEN)
 
 PRUNED_AT_ONCE = 2_000
 
+_BEYOND = 1 << 62
+
 _PEOPLE = [PLACE[name] for name in ("actor_kind", "actor_id", "person_id", "subject_id")]
 
 
@@ -92,13 +94,14 @@ def prune(*, before: datetime, execute: bool, at_once: int = PRUNED_AT_ONCE) -> 
     old = AuditEvent.objects.filter(at__lt=before).exclude(sealed_seq=None).exclude(KEPT)
     if not execute:
         return old.count()
-    removed, last, until = 0, -1, write_time(before.astimezone(UTC))
+    removed, first, until = 0, 0, write_time(before.astimezone(UTC))
     while rows := list(
-        old.filter(sealed_seq__gt=last)
+        old.filter(sealed_seq__gte=first, sealed_seq__lt=_BEYOND)
         .order_by("sealed_seq")
         .values_list("sealed_seq", "id")[:at_once]
     ):
-        last = rows[-1][0]
+        # SQLite can hold positions that are no whole numbers, or no numbers.
+        first = int(rows[-1][0]) + 1
         with transaction.atomic(durable=True):
             ids = [pk for _, pk in rows]
             removed += forget_events(

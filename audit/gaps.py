@@ -1,7 +1,7 @@
 """Reading from the database what accounts for gaps in the log."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -47,8 +47,9 @@ def read_claims() -> Claims:
     for ending in (*ENDINGS, FORGOTTEN):
         told = log.filter(action__endswith=ending)
         try:
-            for values in _told(told).iterator(chunk_size=5_000):
-                claims.add(*values)
+            with closing(_told(told).iterator(chunk_size=5_000)) as rows:
+                for values in rows:
+                    claims.add(*values)
         except UNREADABLE:
             for seq in list(told.values_list("sealed_seq", flat=True)):
                 with suppress(*UNREADABLE):

@@ -7,6 +7,7 @@ database, or are brought into the same form here.
 import json
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -45,17 +46,21 @@ class Row(NamedTuple):
 
 def read_rows(where: str, params: Sequence[Any] = ()) -> Generator[Row]:
     """Yield the events that a condition finds, in its order, without holding them all."""
-    for row in _read("sealed_seq", where, params):
-        yield Row._make(row)
+    with closing(_read("sealed_seq", where, params)) as rows:
+        for row in rows:
+            yield Row._make(row)
 
 
-def read_waiting(where: str = "", params: Sequence[Any] = ()) -> Iterator[tuple[Row, bytes | None]]:
+def read_waiting(
+    where: str = "", params: Sequence[Any] = ()
+) -> Generator[tuple[Row, bytes | None]]:
     """Yield the events that wait for their seal, each with the code that vouches for it."""
-    for mac, values in _read("mac", f"WHERE sealed_seq IS NULL {where}", params):
-        yield Row(None, values), mac
+    with closing(_read("mac", f"WHERE sealed_seq IS NULL {where}", params)) as rows:
+        for mac, values in rows:
+            yield Row(None, values), mac
 
 
-def _read(first: str, where: str, params: Sequence[Any]) -> Iterator[tuple[Any, Sequence[Any]]]:
+def _read(first: str, where: str, params: Sequence[Any]) -> Generator[tuple[Any, Sequence[Any]]]:
     """Yield one column as it is, and the values of an entry."""
     connection: Any = connections[DEFAULT_DB_ALIAS]
     is_postgres = connection.vendor == "postgresql"

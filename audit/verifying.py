@@ -12,7 +12,8 @@ log: hence ``since``.
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,7 +137,16 @@ class _Pass:
         self.next_outside = next(self.outside, None)
 
     def run(self) -> None:
-        inside = self._inside()
+        # What streams is closed, however it ends: the snapshot must not outlive it.
+        with closing(self._inside()) as inside:
+            self._go_through(inside)
+        self._check_upper_tiles()
+        self._check_end()
+        self._check_claims()
+        self._check_waiting()
+        self._check_head()
+
+    def _go_through(self, inside: Iterator[notes.Checkpoint]) -> None:
         upcoming = next(inside, None)
         for start in range(0, self.size, AT_ONCE):
             end = min(start + AT_ONCE, self.size)
@@ -156,11 +166,6 @@ class _Pass:
                     self.report.checkpoints += 1
                     self.good = upcoming.size
                     upcoming = next(inside, None)
-        self._check_upper_tiles()
-        self._check_end()
-        self._check_claims()
-        self._check_waiting()
-        self._check_head()
 
     def _note(self, fault: Fault) -> None:
         """Note what is wrong with one record, and go on while more are wanted."""
@@ -283,12 +288,15 @@ class _Pass:
         except notes.InvalidNote as error:
             raise Found(Fault("signature", f"{name}: {error}")) from error
 
-    def _inside(self) -> Iterator[notes.Checkpoint]:
-        for it in Checkpoint.objects.order_by("size").iterator(chunk_size=1_000):
-            found = self._open(it.note, f"The checkpoint of {it.size} events")
-            if found.size != it.size:
-                raise Found(Fault("signature", f"The checkpoint of {it.size} events is another's."))
-            yield found
+    def _inside(self) -> Generator[notes.Checkpoint]:
+        rows: Any = Checkpoint.objects.order_by("size").iterator(chunk_size=1_000)
+        with closing(rows):
+            for it in rows:
+                name = f"The checkpoint of {it.size} events"
+                found = self._open(it.note, name)
+                if found.size != it.size:
+                    raise Found(Fault("signature", f"{name} is another's."))
+                yield found
 
     def _compare(self, checkpoint: notes.Checkpoint, name: str) -> Fault | None:
         root = Range(0, [*self.tree.hashes, *self.block.hashes]).root()
@@ -364,13 +372,14 @@ class _Pass:
     def _check_waiting(self) -> None:
         """Check who wrote what is not sealed yet, and whether there was more."""
         try:
-            for row, mac in read_waiting("ORDER BY id"):
-                if not vouched_entry(row.values, mac):
+            with closing(read_waiting("ORDER BY id")) as rows:
+                forged = (row.id for row, mac in rows if not vouched_entry(row.values, mac))
+                for pk in forged:
                     text = (
-                        f"The event {row.id}, which is not sealed yet, was not written by the "
-                        "service, or it was changed since."
+                        f"The event {pk}, which is not sealed yet, was not written by the service, "
+                        "or it was changed since."
                     )
-                    self._note(Fault("forged", text, None, row.id))
+                    self._note(Fault("forged", text, None, pk))
         except UNREADABLE as error:
             text = f"An event that is not sealed yet cannot be read: {error}"
             self._note(Fault("unreadable", text))

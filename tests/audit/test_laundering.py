@@ -99,6 +99,20 @@ def test_what_is_refused_holds_no_other_up() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("place", [3.5, "x"])
+def test_a_position_that_is_none_keeps_no_other_from_being_pruned(place: Any) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("a position is a whole number there")
+    write_log(make_people(2), 8, start=timezone.now() - LONG_AGO)
+    seal_all()
+    field = models.FloatField() if place == 3.5 else models.TextField()
+    with triggers_off():
+        events().filter(sealed_seq=3).update(sealed_seq=models.Value(place, field))
+    assert prune(before=timezone.now() - LONG_AGO / 2, execute=True, at_once=1) == 7
+    assert events().exclude(action="audit.forgotten").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
 def test_the_command_says_what_stays() -> None:
     write_log(make_people(2), 3, start=timezone.now() - LONG_AGO)
     seal_all()

@@ -1,5 +1,7 @@
 """Rows that no service has written are named, and nobody who reads the log breaks off at them."""
 
+from datetime import UTC, datetime
+
 import pytest
 from django.db import connection
 
@@ -72,6 +74,17 @@ def test_a_record_of_an_erasure_that_was_spoiled_is_named(kept: Kept) -> None:
     events().filter(action=FORGOTTEN).update(facts=[{"positions": 1}])
     assert verdict(kept) == ("missing", 5)
     events().filter(action=FORGOTTEN).update(facts={"positions": [[5, 5], [1], ["x", 2]]})
+    assert verdict(kept) == ("changed", SIZE)
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_nor_does_one_at_the_end_of_the_calendar_end_the_verification(
+    kept: Kept, year: int
+) -> None:
+    erase_logs(make_people(1)[0])
+    kept = seal_all()
+    edge = datetime(year, 1, 1, tzinfo=UTC) if year == 1 else datetime.max.replace(tzinfo=UTC)
+    events().filter(sealed_seq=SIZE).update(at=edge)
     assert verdict(kept) == ("changed", SIZE)
 
 
