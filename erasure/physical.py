@@ -157,7 +157,7 @@ def _rewrite(connection: Any, cursor: Any, table: str, until: float) -> int:
     def hear(notice: Any) -> None:
         # The words depend on the server's language; the function that says them does not.
         if notice.source_function == "copy_table_data":
-            kept.extend(int(it) for it in re.findall(r"[0-9]+", notice.message_detail)[:1])
+            kept.extend(int(it) for it in re.findall(r"[0-9]+", notice.message_detail or "")[:1])
 
     connection.connection.add_notice_handler(hear)
     try:

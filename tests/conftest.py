@@ -37,6 +37,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[switch_key] = Switch(folder, os.environ.get("PYTEST_XDIST_WORKER", "main"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The proofs take longest. Begun last, one of them would have all other workers wait for it.
+    items.sort(key=lambda item: "proofs" not in item.path.parts)
+
+
 def needs_database(item: Any) -> bool:
     fixtures = {"db", "transactional_db", "live_server", "admin_client"}
     return bool(item.get_closest_marker("django_db") or fixtures & set(item.fixturenames))

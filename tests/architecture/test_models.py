@@ -100,6 +100,7 @@ def test_durable_transactions_are_opened_in_services_and_the_engine_only() -> No
         "erasure/executor.py",
         "erasure/holds.py",
         "erasure/logs.py",
+        "erasure/outlived.py",
         "erasure/replay.py",
         "erasure/retention.py",
         "erasure/sets.py",

@@ -20,7 +20,7 @@ COUNTS = {
     account: {"postgresql": 11, "sqlite": 13},
     v1_user: {"postgresql": 11, "sqlite": 15},
     users: {"postgresql": 14, "sqlite": 16},
-    logs: {"postgresql": 5, "sqlite": 5},
+    logs: {"postgresql": 7, "sqlite": 7},
     organizations: {"postgresql": 24, "sqlite": 23},
     user: {"postgresql": 15, "sqlite": 16},
 }
