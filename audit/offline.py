@@ -193,6 +193,8 @@ def _check_details(
     for name, it in line.get("details", {}).items():
         if promised.pop(name, None) != commit(bytes.fromhex(it["salt"]), name, it["value"]):
             raise Bad(f"The event at position {position} has another {name} than was signed.")
+        if evidence and position in evidence.bare:
+            raise Bad(f"The event at position {position} has its {name} again, which was erased.")
         done.values += 1
     people = owners_of(
         event["actor_kind"], event["actor_id"], event["person_id"], event["subject_id"]

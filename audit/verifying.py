@@ -188,7 +188,9 @@ class _Pass:
                 while at < len(rows) and rows[at].seq == seq:
                     self._note(_fault("duplicate", rows[at], "bears a position that is taken"))
                     at += 1
-                if _leaf_of(row) == leaf:
+                if seq in self.evidence.forgotten:
+                    self._note(_fault("survivor", row, "is there again, although it was removed"))
+                elif _leaf_of(row) == leaf:
                     if row.values[ACTION].endswith(TELLING):
                         self.confirmed.add(*(row.values[place] for place in CLAIM))
                     self._check_details(row, seq, details.get(seq, ()))
@@ -265,7 +267,7 @@ class _Pass:
                 text = f"has a {name} that was made somebody else's, whom no erasure would miss"
                 self._note(_fault("owner", row, text))
                 return
-            if self.evidence.forbids(at, owners):
+            if seq in self.evidence.bare or self.evidence.forbids(at, owners):
                 text = f"still has its {name}, which an erasure took"
                 self._note(_fault("survivor", row, text))
                 return

@@ -26,6 +26,7 @@ from benchmarks.purge import describe_machine  # noqa: E402
 
 WRITERS = 8
 SEAL_EVERY = 1.0
+PEOPLE = 200
 TITLES = {
     "none": "no audit: the change alone",
     "plain": "plain insert: an event that proves nothing",
@@ -54,11 +55,12 @@ def main() -> None:
                 found = run_writers(databases, peer, number, chosen.seconds)
                 report["writers"].setdefault(peer, []).append(found)
         show_writers(report["writers"])
-        for events in chosen.events:
-            url = databases.create(f"log_{events}", like="world")
+        urls = {it: databases.create(f"log_{it}", like="world") for it in chosen.events}
+        for events, url in urls.items():
             report["logs"][events] = call(url, "grow", str(events))
             show_log(events, report["logs"][events])
-            databases.drop_one(url)
+        report["erasing"] = erase_by_turns(urls)
+        show_erasing(report["erasing"])
     if chosen.report:
         chosen.report.write_text(json.dumps(report, indent=2) + "\n")
 
@@ -119,7 +121,32 @@ def show_log(events: int, found: dict[str, Any]) -> None:
     )
     spaces = ", ".join(f"{name} {size / events:,.0f}" for name, size in sealed.items())
     print(f"  bytes per event on disk, indexes included: {spaces}")
-    print(f"  one person's values erased in {found['erasing']['median']:.2f} ms (median)")
+
+
+def erase_by_turns(urls: dict[int, str]) -> dict[int, list[float]]:
+    """Erase people of logs of several sizes, by turns: the machine's speed changes in minutes."""
+    erasers = {events: start(url, "erase", str(PEOPLE)) for events, url in urls.items()}
+    took: dict[int, list[float]] = {events: [] for events in urls}
+    people = min((int(it.stdout.readline()) for it in erasers.values()), default=0)
+    for _ in range(people):
+        for events, process in erasers.items():
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            took[events].append(float(process.stdout.readline()))
+    for process in erasers.values():
+        process.communicate()
+    # The first ones find nothing at hand.
+    return {events: times[people // 4 :] for events, times in took.items()}
+
+
+def show_erasing(took: dict[int, list[float]]) -> None:
+    if not took:
+        return
+    print("\nOne person's values erased, by turns in each log")
+    least = statistics.median(took[min(took)])
+    for events, times in took.items():
+        median = statistics.median(times)
+        print(f"  of {events:>9,} events  {median:.2f} ms (median)  {median / least:.2f}")
 
 
 def start(url: str, *arguments: str) -> Any:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import statistics
 import sys
 import time
 from contextlib import contextmanager
@@ -253,7 +252,7 @@ VALUES_OF_ONE = 40
 
 
 def grow(events: int) -> dict[str, Any]:
-    """Build a log, seal it, verify it, and erase people of it."""
+    """Build a log, seal it and verify it."""
     from django.utils import timezone
 
     from audit.sealing import seal
@@ -278,17 +277,16 @@ def grow(events: int) -> dict[str, Any]:
         "sealing": sealing,
         "verifying": report.seconds,
         "sizes": {"unsealed": before, "sealed": after},
-        "erasing": _erase(events),
     }
 
 
-def _erase(events: int, people: int = 200) -> dict[str, float]:
-    """Return the milliseconds that the erasure of one person takes, a checkpoint before each: the
-    first change of a page after one is written whole, and a small log would have to pay that only
-    for the first few people."""
+def erase_when_told(people: int) -> None:
+    """Say how many people there are, so many at most; then erase one for each line of standard
+    input, and answer with the milliseconds that it took. A checkpoint comes before each: the first
+    change of a page after one is written whole, and a small log would have to pay that only for the
+    first few people."""
     from audit.forgetting import redact_person
 
-    took = []
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE audit_eventdetail")
         # Once through the index, so that the pages are at hand for both.
@@ -301,15 +299,14 @@ def _erase(events: int, people: int = 200) -> dict[str, float]:
             [people * 4],
         )
         ids = [row[0] for row in cursor.fetchall()][:people]
-    for person in ids:
+    print(len(ids), flush=True)
+    for person, _ in zip(ids, sys.stdin, strict=False):
         with connection.cursor() as cursor:
             cursor.execute("CHECKPOINT")
         started = time.perf_counter()
         with transaction.atomic():
             assert redact_person(person) == VALUES_OF_ONE
-        took.append((time.perf_counter() - started) * 1000)
-    took = took[len(took) // 4 :]
-    return {"median": statistics.median(took), "people": len(took)}
+        print((time.perf_counter() - started) * 1000, flush=True)
 
 
 def _sizes(cursor: Any) -> dict[str, int]:
@@ -337,6 +334,9 @@ if __name__ == "__main__":
             result = seal_until_told(float(rest[0]))
         elif what == "grow":
             result = grow(int(rest[0]))
+        elif what == "erase":
+            erase_when_told(int(rest[0]))
+            result = {}
         else:
             result = write(rest[0], int(rest[1]), float(rest[2]))
     print(json.dumps(result))

@@ -122,13 +122,19 @@ def enforce(*, now: datetime, execute: bool) -> dict[str, int]:
                     counts[rule.policy.label] += rows
                 if execute:
                     set_mark(rule.name, mark, cutoff, now)
-                    if is_stopping() or time.monotonic() > until:
-                        return dict(counts)
+                if execute and _is_over(until):
+                    break
         except KeyMissing as error:
             missing = missing or error
+        if execute and _is_over(until):
+            break
     if missing:
         raise missing
     return dict(counts)
+
+
+def _is_over(until: float) -> bool:
+    return is_stopping() or time.monotonic() > until
 
 
 def _clear(rule: Rule, by_kind: dict[str, list[UUID]], *, execute: bool) -> int:

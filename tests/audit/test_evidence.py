@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, models, transaction
 from django.utils import timezone
 
-from audit import rows, verifying
+from audit import offline, rows, verifying
 from audit.actors import Actor, Origin
 from audit.events import Reference, record
 from audit.evidence import FORGOTTEN, Claims
@@ -21,6 +21,7 @@ from audit.verifying import Kept, verify
 from erasure.ledger import open_ledger
 from erasure.models import DeletionRequest
 from erasure.references import spell
+from tests.audit.files import check, save
 from tests.audit.logs import (
     at,
     elsewhere,
@@ -258,6 +259,32 @@ def test_a_value_that_came_back_after_its_erasure_is_named() -> None:
         assert run("erase_logs", spell(Reference("user", alice)), "--execute")[0] == 0
     assert verdict(kept) is None
     assert not values_of(alice).exists()
+
+
+def test_what_came_back_is_named_when_the_record_of_its_erasure_is_gone(tmp_path: Path) -> None:
+    alice, bob = make_people(2)
+    see(alice, now=timezone.now() - timedelta(hours=1))
+    see(bob)
+    dump = list(values_of(alice))
+    erase_logs(alice)
+    kept = seal_all()
+    forget_events([events().get(action="user.logs_erased").pk])
+    kept = seal_all()
+    assert verdict(kept) is None
+    EventDetail.objects.bulk_create(dump[:1])
+    assert verdict(kept) == ("survivor", 0)
+    with pytest.raises(offline.Bad, match="again, which was erased"):
+        check(save(tmp_path / "file", with_details=True))
+
+
+def test_an_event_that_came_back_after_it_was_removed_is_named(kept: Kept) -> None:
+    gone, values = at(5), list(EventDetail.objects.filter(event_id=at(5).pk))
+    forget_events([gone.pk])
+    seal_all()
+    assert verdict(kept) is None
+    events().bulk_create([gone])
+    EventDetail.objects.bulk_create(values)
+    assert verdict(kept) == ("survivor", 5)
 
 
 @pytest.mark.django_db(transaction=True)

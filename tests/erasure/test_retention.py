@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, models
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -12,6 +13,7 @@ from erasure import outlived, policies, retention
 from erasure.clocks import sweep
 from erasure.models import DeletionRequest, Heartbeat, LegalHold
 from erasure.policies import DELETE, Keep, Loose, policy
+from erasure.signing import UnknownKey
 from tests.bystanders import charlie_untouched, read_rows
 from tests.erasure.clockwork import DAY, finished
 from tests.factories import OrganizationFactory, UserFactory
@@ -280,6 +282,30 @@ def test_a_backlog_is_worked_off_over_several_sweeps(monkeypatch: pytest.MonkeyP
     for _ in range(3):
         event(finished(ago=2 * YEAR).subject_id)
     assert [enforce() for _ in range(4)] == [{"audit.AuditEvent": 1}] * 3 + [{}]
+
+
+def test_a_missing_key_is_told_when_the_time_is_over_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(request: DeletionRequest) -> None:
+        raise UnknownKey("not at hand")
+
+    event(finished(ago=2 * YEAR).subject_id)
+    monkeypatch.setattr(outlived, "forbid_changed", fail)
+    monkeypatch.setattr(retention, "BUDGET", -1.0)
+    with pytest.raises(outlived.KeyMissing):
+        retention.enforce(now=timezone.now(), execute=True)
+
+
+@pytest.mark.parametrize("spelling", ["T00:00:00", " 00:00:00.000", " 00:00:00.1234567"])
+def test_a_time_that_is_spelled_otherwise_is_gone_through_once(spelling: str) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("times have one spelling there")
+    old, older = finished(ago=9 * YEAR), finished(ago=9 * YEAR)
+    events = [event(old.subject_id), event(older.subject_id)]
+    text = models.Value(f"2016-09-01{spelling}", models.TextField())
+    DeletionRequest.objects.filter(pk=older.pk).update(finished_at=text)
+    for execute in (False, True):
+        retention.enforce(now=timezone.now(), execute=execute)
+    assert exists(*events) == [False, True], "its receipt is not genuine any more"
 
 
 @pytest.mark.usefixtures("_house")
