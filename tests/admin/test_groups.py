@@ -59,12 +59,13 @@ def test_groups_that_are_deleted_from_the_list_are_events_too(client: Client) ->
     ]
 
 
+def fail(*args: Any) -> None:
+    raise OSError
+
+
 def test_a_deletion_from_the_list_that_fails_leaves_no_event(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*args: Any) -> None:
-        raise OSError
-
     sign_in_superuser(client)
     group = Group.objects.create(name="one")
     monkeypatch.setattr(GroupAdmin, "delete_queryset", fail)
@@ -76,9 +77,6 @@ def test_a_deletion_from_the_list_that_fails_leaves_no_event(
 def test_without_the_event_a_group_stays_as_it_was(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*args: Any) -> None:
-        raise OSError
-
     sign_in_superuser(client)
     group = Group.objects.create(name="one")
     monkeypatch.setattr(pages, "record_entry", fail)

@@ -111,9 +111,13 @@ def test_what_outlives_it_is_not_taken_from_rows_that_anybody_wrote() -> None:
     assert verdict(kept) == ("erased", 4)
 
 
-def test_the_end_of_an_organization_accounts_for_nobodys_values() -> None:
+@pytest.mark.parametrize("has_person", [True, False])
+def test_the_end_of_an_organization_accounts_for_nobodys_values(has_person: bool) -> None:
     acme, carl, dora = make_people(3)
-    actor = Actor("organization", acme, "test", person_id=carl, origin=Origin("192.0.2.1", "x"))
+    person, origin = (carl, Origin("192.0.2.1", "x")) if has_person else (None, Origin("", ""))
+    actor = Actor(
+        "organization", acme, "test", person_id=person, origin=origin, reason="what was typed"
+    )
     about = Reference("user", dora)
     record("x", actor=actor, subject=about, now=timezone.now(), keep_details=True)
     assert redact_person(acme) == 0
