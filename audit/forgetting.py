@@ -18,10 +18,10 @@ from audit.actors import Actor
 from audit.doors import open_door
 from audit.entries import write_time
 from audit.events import record
-from audit.evidence import CLAIMED, FORGOTTEN, Claims, Evidence, Span, owners_of
+from audit.evidence import FORGOTTEN, Claims, Evidence, Span
 from audit.leaves import read_authentic
 from audit.models import AuditEvent, EventDetail
-from audit.rows import PLACE, Row
+from audit.rows import PLACE, Row, claim_of, owners_in
 from audit.sealing import seal
 from audit.statements import Among, as_array
 
@@ -31,8 +31,6 @@ KEPT = Q(action=FORGOTTEN)
 PRUNED_AT_ONCE = 2_000
 
 _BEYOND = 1 << 62
-
-_PEOPLE = [PLACE[name] for name in ("actor_kind", "actor_id", "person_id", "subject_id")]
 
 
 def _is_any(row: Row) -> bool:
@@ -74,7 +72,7 @@ def forget_events(
     leaving = [UUID(row.id) for row in found]
     claims = Claims()
     for row in found:
-        claims.add(*(row.values[PLACE[name]] for name in CLAIMED))
+        claims.add(*claim_of(row.values))
     bare = _find_bare(claims.erased, leaving)
     record_forgotten([row.seq for row in found if row.seq is not None], bare, because)
     return _remove(leaving)
@@ -152,9 +150,7 @@ def _find_bare(erased: Mapping[str, Span], leaving: Collection[UUID]) -> list[in
     known = {
         UUID(row.id): row.seq or 0
         for row in read_authentic(ids)
-        if evidence.accounts_for(
-            -1, row.values[PLACE["at"]], owners_of(*(row.values[it] for it in _PEOPLE))
-        )
+        if evidence.accounts_for(-1, row.values[PLACE["at"]], owners_in(row.values))
     }
     whole = EventDetail.objects.filter(Among("event_id", known)).values_list("event_id", flat=True)
     return sorted(set(known.values()) - {known[pk] for pk in whole})

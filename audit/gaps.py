@@ -13,7 +13,7 @@ from django.db.models.functions import Cast
 from audit.entries import write_time
 from audit.evidence import CLAIMED, ENDINGS, FORGOTTEN, SLACK, Claims, Evidence, Span
 from audit.models import AuditEvent
-from audit.rows import PLACE, read_waiting
+from audit.rows import claim_of, read_waiting
 from audit.vouching import vouched_entry
 
 UNREADABLE = (DatabaseError, ValueError, TypeError)
@@ -62,7 +62,7 @@ def read_evidence(claims: Claims, under_way: UnderWay) -> Evidence:
     are vouched for, and the erasures that go on."""
     waiting = Claims()
     for values in _read_waiting():
-        waiting.add(*(values[PLACE[name]] for name in CLAIMED))
+        waiting.add(*claim_of(values))
     until = write_time(datetime.now(UTC) + SLACK)
     for person in under_way():
         waiting.note(str(person), Span("", until))
@@ -83,7 +83,7 @@ def read_pending(under_way: UnderWay) -> Pending:
     """Return the removals that are under way, or whose event waits for its seal."""
     waiting = Claims()
     for values in _read_waiting():
-        waiting.add(*(values[PLACE[name]] for name in CLAIMED))
+        waiting.add(*claim_of(values))
     people = {*waiting.erased, *map(str, under_way())}
     return Pending(sorted(people), waiting.forgotten, waiting.bare)
 

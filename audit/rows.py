@@ -14,12 +14,27 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from audit.entries import FIELDS
+from audit.evidence import CLAIMED, owners_of
 from audit.statements import as_array
 
 TABLE, DETAILS = "audit_auditevent", "audit_eventdetail"
 MANY = 5_000
 
 PLACE = {name: number for number, name in enumerate(FIELDS)}
+
+
+_CLAIM = [PLACE[name] for name in CLAIMED]
+_PEOPLE = [PLACE[name] for name in ("actor_kind", "actor_id", "person_id", "subject_id")]
+
+
+def claim_of(values: Sequence[Any]) -> list[Any]:
+    """Return of an entry's values what ``Claims.add`` takes."""
+    return [values[place] for place in _CLAIM]
+
+
+def owners_in(values: Sequence[Any]) -> tuple[str | None, str | None]:
+    """Return whose erasure takes the personal values of an entry."""
+    return owners_of(*[values[place] for place in _PEOPLE])
 
 
 class Detail(NamedTuple):

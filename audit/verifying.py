@@ -22,11 +22,20 @@ from django.db.models.functions import Cast
 
 from audit import notes
 from audit.entries import UNSPELLABLE, commit, hash_entry
-from audit.evidence import CLAIMED, ENDINGS, FORGOTTEN, Claims, Evidence, owners_of
+from audit.evidence import ENDINGS, FORGOTTEN, Claims, Evidence
 from audit.gaps import UNREADABLE, UnderWay, prepare_under_way, read_claims, read_evidence
 from audit.merkle import Range
 from audit.models import AuditEvent, Checkpoint, EventDetail, Tile
-from audit.rows import PLACE, Detail, Row, read_details, read_sealed, read_waiting
+from audit.rows import (
+    PLACE,
+    Detail,
+    Row,
+    claim_of,
+    owners_in,
+    read_details,
+    read_sealed,
+    read_waiting,
+)
 from audit.sealing import count_unsealed, read_sizes
 from audit.signers import verifiers
 from audit.snapshots import snapshot
@@ -37,8 +46,6 @@ AT_ONCE = 20 * WIDTH
 
 HIDDEN, AT = PLACE["commitments"], PLACE["at"]
 ACTION, TELLING = PLACE["action"], (*ENDINGS, FORGOTTEN)
-CLAIM = [PLACE[name] for name in CLAIMED]
-PEOPLE = [PLACE[name] for name in ("actor_kind", "actor_id", "person_id", "subject_id")]
 
 
 @dataclass(frozen=True)
@@ -192,7 +199,7 @@ class _Pass:
                     self._note(_fault("survivor", row, "is there again, although it was removed"))
                 elif _leaf_of(row) == leaf:
                     if row.values[ACTION].endswith(TELLING):
-                        self.confirmed.add(*(row.values[place] for place in CLAIM))
+                        self.confirmed.add(*claim_of(row.values))
                     self._check_details(row, seq, details.get(seq, ()))
                 else:
                     self._note(self._changed(row, leaf))
@@ -258,7 +265,7 @@ class _Pass:
         if text == "{}" and not details:
             return
         promised: dict[str, str] = json.loads(text)
-        at, owners = row.values[AT], owners_of(*(row.values[place] for place in PEOPLE))
+        at, owners = row.values[AT], owners_in(row.values)
         for name, value, salt, *found in details:
             if promised.pop(name, None) != _commitment_to(salt, name, value):
                 self._note(_fault("value", row, f"has another {name} than it was sealed with"))
