@@ -10,8 +10,9 @@ Needs Python alone.
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -44,6 +45,25 @@ def owners_of(
     where that is another."""
     behind = person or (None if actor_kind in MACHINES else actor)
     return behind, subject if subject != behind else None
+
+
+def key_of(kind: str, pk: str) -> str:
+    """Return by what claims name the subject of an erasure. An organization is told from people:
+    its end must not account for the values of a person whose id somebody has put in its place. Of
+    people the id is enough, since no event says of which kind the person behind an actor is."""
+    return f"{kind}:{pk}" if kind in MACHINES else pk
+
+
+def id_of(key: str) -> str:
+    """Return the id in a key."""
+    return key.rpartition(":")[2]
+
+
+def keys_of(owners: tuple[str | None, str | None], subject_kind: str) -> list[str]:
+    """Return by what claims name the owners of an event's personal values."""
+    behind, subject = owners
+    keys = [behind] if behind else []
+    return [*keys, key_of(subject_kind, subject)] if subject else keys
 
 
 class Positions:
@@ -89,81 +109,92 @@ def span_of(at: datetime, event_id: UUID) -> Span:
     return Span(write_time(at - SLACK), write_time(ended + SLACK))
 
 
+class Claim(NamedTuple):
+    """What one event accounts for: whose values went and when, or positions whose events are gone,
+    or whose values are."""
+
+    key: str = ""
+    span: Span = Span("", "")
+    forgotten: Sequence[Sequence[int]] = ()
+    bare: Sequence[Sequence[int]] = ()
+
+
+def read_claim(action: str, subject_id: str | None, at: str, pk: str, facts: str) -> Claim | None:
+    """Return what an event accounts for, given its values in the order of CLAIMED. What cannot be
+    read accounts for nothing."""
+    try:
+        told = json.loads(facts)
+        if not isinstance(told, dict):
+            return None
+        if action == FORGOTTEN:
+            gone, bare = _ranges(told.get("positions")), _ranges(told.get("bare"))
+            return Claim(forgotten=gone, bare=bare)
+        if subject_id and action.endswith(ENDINGS) and not told.get(LOGS_KEPT):
+            key = key_of(action.rpartition(".")[0], str(UUID(subject_id)))
+            return Claim(key, span_of(datetime.fromisoformat(at), UUID(pk)))
+    except (ValueError, TypeError, AttributeError, RecursionError, ArithmeticError):
+        pass
+    return None
+
+
 class Claims:
     """What events say that accounts for gaps. Whether to believe them is somebody else's affair."""
 
     def __init__(self) -> None:
         self.erased: dict[str, Span] = {}
-        self.forgotten: list[list[int]] = []
-        self.bare: list[list[int]] = []
+        """When whose values went: by what ``key_of`` returns."""
+        self.forgotten: list[Sequence[int]] = []
+        self.bare: list[Sequence[int]] = []
 
-    def add(self, action: str, subject_id: str | None, at: str, pk: str, facts: str) -> None:
-        """Take note of an event, if it is one that accounts for something, in the order of CLAIMED.
-        What cannot be read accounts for nothing."""
-        try:
-            told = json.loads(facts)
-            if not isinstance(told, dict):
-                return
-            if action == FORGOTTEN:
-                self.forgotten += _ranges(told.get("positions"))
-                self.bare += _ranges(told.get("bare"))
-            elif subject_id and action.endswith(ENDINGS) and not told.get(LOGS_KEPT):
-                span = span_of(datetime.fromisoformat(at), UUID(pk))
-                self.note(str(UUID(subject_id)), span)
-        except (ValueError, TypeError, AttributeError, RecursionError, ArithmeticError):
-            return
+    def add(self, *values: Any) -> Claim | None:
+        """Take note of an event, given as ``read_claim`` takes it, if it is one that accounts for
+        something; return what it says."""
+        if claim := read_claim(*values):
+            self.forgotten += claim.forgotten
+            self.bare += claim.bare
+            if claim.key:
+                self.note(claim.key, claim.span)
+        return claim
 
-    def note(self, person: str, span: Span) -> None:
+    def note(self, key: str, span: Span) -> None:
         """Take note of an erasure; a person's logs may be erased more than once."""
-        known = self.erased.get(person, Span("", ""))
-        self.erased[person] = Span(max(known.since, span.since), max(known.until, span.until))
+        known = self.erased.get(key, span)
+        self.erased[key] = Span(max(known.since, span.since), max(known.until, span.until))
 
-    def say_more_than(self, others: "Claims") -> bool:
-        """Whether anything is accounted for here that is not there."""
-        for person, span in self.erased.items():
-            known = others.erased.get(person, Span("", ""))
-            if span.since > known.since or span.until > known.until:
-                return True
-        return not (
-            Positions(others.forgotten).hold(self.forgotten)
-            and Positions(others.bare).hold(self.bare)
-        )
+
+class Said:
+    """A digest of what events say, in the order of their positions: whether two readers of them
+    have been told the same."""
+
+    def __init__(self) -> None:
+        self._digest = sha256()
+
+    def add(self, position: Any, claim: Claim | None) -> None:
+        if claim:
+            self._digest.update(repr((position, claim)).encode())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Said) and self._digest.digest() == other._digest.digest()
 
 
 class Evidence:
-    """All that accounts for gaps, as it stands when it is read."""
+    """All that accounts for gaps, as it stood when it was read."""
 
-    def __init__(
-        self,
-        erased: Mapping[str, Span],
-        forgotten: Iterable[Sequence[int]] = (),
-        bare: Iterable[Sequence[int]] = (),
-    ) -> None:
-        self.erased = erased
-        self.forgotten = Positions(forgotten)
-        self.bare = Positions(bare)
+    def __init__(self, claims: Claims) -> None:
+        self.erased = claims.erased
+        self.forgotten = Positions(claims.forgotten)
+        self.bare = Positions(claims.bare)
 
-    @classmethod
-    def of(cls, *claims: Claims) -> "Evidence":
-        """Return what several say together."""
-        whole = Claims()
-        for one in claims:
-            for person, span in one.erased.items():
-                whole.note(person, span)
-            whole.forgotten += one.forgotten
-            whole.bare += one.bare
-        return cls(whole.erased, whole.forgotten, whole.bare)
+    def accounts_for(self, seq: int, at: str, keys: Iterable[str]) -> bool:
+        """Whether an event's personal values may be missing; ``keys_of`` names their owners."""
+        return seq in self.bare or any(at <= it.until for it in self._spans(keys))
 
-    def accounts_for(self, seq: int, at: str, people: Iterable[str | None]) -> bool:
-        """Whether an event's personal values may be missing."""
-        return seq in self.bare or any(at <= it.until for it in self._spans(people))
-
-    def forbids(self, at: str, people: Iterable[str | None]) -> bool:
+    def forbids(self, at: str, keys: Iterable[str]) -> bool:
         """Whether an event's personal values must be gone."""
-        return any(at < it.since for it in self._spans(people))
+        return any(at < it.since for it in self._spans(keys))
 
-    def _spans(self, people: Iterable[str | None]) -> list[Span]:
-        return [self.erased[it] for it in people if it and it in self.erased]
+    def _spans(self, keys: Iterable[str]) -> list[Span]:
+        return [self.erased[it] for it in keys if it in self.erased]
 
 
 def gather(events: Iterable[dict[str, Any]]) -> Evidence:
@@ -173,7 +204,7 @@ def gather(events: Iterable[dict[str, Any]]) -> Evidence:
         if event["action"].endswith((*ENDINGS, FORGOTTEN)):
             action, subject, at, pk, facts = (event[name] for name in CLAIMED)
             claims.add(action, subject, at, pk, json.dumps(facts))
-    return Evidence.of(claims)
+    return Evidence(claims)
 
 
 def _ranges(given: Any) -> list[list[int]]:

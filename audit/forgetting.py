@@ -5,7 +5,7 @@ the hash of an event that is gone, so that every older proof still holds. And ea
 event of its own, by which ``verify_audit_log`` tells a lawful removal from any other.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -18,10 +18,10 @@ from audit.actors import Actor
 from audit.doors import open_door
 from audit.entries import write_time
 from audit.events import record
-from audit.evidence import FORGOTTEN, Claims, Evidence, Span
+from audit.evidence import FORGOTTEN, Claims, Evidence, id_of
 from audit.leaves import read_authentic
 from audit.models import AuditEvent, EventDetail
-from audit.rows import PLACE, Row, claim_of, owners_in
+from audit.rows import PLACE, Row, claim_of, keys_in
 from audit.sealing import seal
 from audit.statements import Among, as_array
 
@@ -73,7 +73,7 @@ def forget_events(
     claims = Claims()
     for row in found:
         claims.add(*claim_of(row.values))
-    bare = _find_bare(claims.erased, leaving)
+    bare = _find_bare(claims, leaving)
     record_forgotten([row.seq for row in found if row.seq is not None], bare, because)
     return _remove(leaving)
 
@@ -132,12 +132,12 @@ def as_ranges(numbers: Iterable[int]) -> list[list[int]]:
     return ranges
 
 
-def _find_bare(erased: Mapping[str, Span], leaving: Collection[UUID]) -> list[int]:
+def _find_bare(claims: Claims, leaving: Collection[UUID]) -> list[int]:
     """Return the positions of remaining events whose values went with these erasures, which nothing
     else may say any more."""
-    if not erased:
+    if not claims.erased:
         return []
-    subjects = [UUID(it) for it in erased]
+    subjects = [UUID(id_of(key)) for key in claims.erased]
     theirs: Any = models.QuerySet(AuditEvent).filter(
         Q(Among("actor_id", subjects))
         | Q(Among("person_id", subjects))
@@ -146,11 +146,11 @@ def _find_bare(erased: Mapping[str, Span], leaving: Collection[UUID]) -> list[in
     rest = theirs.exclude(commitments={}).exclude(sealed_seq=None)
     gone = set(leaving)
     ids = [pk for pk in rest.values_list("id", flat=True) if pk not in gone]
-    evidence = Evidence(erased)
+    evidence = Evidence(claims)
     known = {
         UUID(row.id): row.seq or 0
         for row in read_authentic(ids)
-        if evidence.accounts_for(-1, row.values[PLACE["at"]], owners_in(row.values))
+        if evidence.accounts_for(-1, row.values[PLACE["at"]], keys_in(row.values))
     }
     whole = EventDetail.objects.filter(Among("event_id", known)).values_list("event_id", flat=True)
     return sorted(set(known.values()) - {known[pk] for pk in whole})

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.entries import commit, hash_object
-from audit.evidence import Evidence, Positions, gather, owners_of
+from audit.evidence import Evidence, Positions, gather, keys_of, owners_of
 from audit.merkle import EMPTY_ROOT, InvalidProof, Range, verify_consistency, verify_inclusion
 from audit.notes import (
     Checkpoint,
@@ -196,12 +196,13 @@ def _check_details(
         if evidence and position in evidence.bare:
             raise Bad(f"The event at position {position} has its {name} again, which was erased.")
         done.values += 1
-    people = owners_of(
+    owners = owners_of(
         event["actor_kind"], event["actor_id"], event["person_id"], event["subject_id"]
     )
-    if not promised or not evidence or evidence.accounts_for(position, event["at"], people):
+    keys = keys_of(owners, event["subject_kind"])
+    if not promised or not evidence or evidence.accounts_for(position, event["at"], keys):
         done.erased += len(promised)
-    elif position in pending.bare or not pending.people.isdisjoint(people):
+    elif position in pending.bare or not pending.people.isdisjoint(keys):
         done.values_pending += len(promised)
     else:
         raise Bad(f"The event at position {position} has lost a value, and nothing says why.")

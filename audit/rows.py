@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from audit.entries import FIELDS
-from audit.evidence import CLAIMED, owners_of
+from audit.evidence import CLAIMED, keys_of, owners_of
 from audit.statements import as_array
 
 TABLE, DETAILS = "audit_auditevent", "audit_eventdetail"
@@ -35,6 +35,11 @@ def claim_of(values: Sequence[Any]) -> list[Any]:
 def owners_in(values: Sequence[Any]) -> tuple[str | None, str | None]:
     """Return whose erasure takes the personal values of an entry."""
     return owners_of(*[values[place] for place in _PEOPLE])
+
+
+def keys_in(values: Sequence[Any]) -> list[str]:
+    """Return by what claims name them."""
+    return keys_of(owners_in(values), values[PLACE["subject_kind"]])
 
 
 class Detail(NamedTuple):

@@ -22,8 +22,8 @@ from django.db.models.functions import Cast
 
 from audit import notes
 from audit.entries import UNSPELLABLE, commit, hash_entry
-from audit.evidence import ENDINGS, FORGOTTEN, Claims, Evidence
-from audit.gaps import UNREADABLE, UnderWay, prepare_under_way, read_claims, read_evidence
+from audit.evidence import ENDINGS, FORGOTTEN, Evidence, Said, read_claim
+from audit.gaps import UNREADABLE, UnderWay, add_waiting, prepare_under_way, read_claims
 from audit.merkle import Range
 from audit.models import AuditEvent, Checkpoint, EventDetail, Tile
 from audit.rows import (
@@ -31,6 +31,7 @@ from audit.rows import (
     Detail,
     Row,
     claim_of,
+    keys_in,
     owners_in,
     read_details,
     read_sealed,
@@ -128,10 +129,11 @@ class _Pass:
         """The leaves of the tile that is not full yet; ``tree`` holds whole tiles."""
         self.level_one: list[bytes] = []
         self.unreadable = set[int]()
-        self.claimed = read_claims()
-        self.confirmed = Claims()
-        """What the events say that were found to be as they were sealed."""
-        self.evidence: Evidence = read_evidence(self.claimed, under_way)
+        claims, self.said = read_claims()
+        add_waiting(claims, under_way)
+        self.evidence = Evidence(claims)
+        self.confirmed = Said()
+        """What those events say that were found to be as they were sealed."""
         self.good = 0
         outside = [(it.name, self._open(it.note, it.name)) for it in kept]
         last = Checkpoint.objects.last()
@@ -199,7 +201,7 @@ class _Pass:
                     self._note(_fault("survivor", row, "is there again, although it was removed"))
                 elif _leaf_of(row) == leaf:
                     if row.values[ACTION].endswith(TELLING):
-                        self.confirmed.add(*claim_of(row.values))
+                        self.confirmed.add(seq, read_claim(*claim_of(row.values)))
                     self._check_details(row, seq, details.get(seq, ()))
                 else:
                     self._note(self._changed(row, leaf))
@@ -265,7 +267,7 @@ class _Pass:
         if text == "{}" and not details:
             return
         promised: dict[str, str] = json.loads(text)
-        at, owners = row.values[AT], owners_in(row.values)
+        at, owners, keys = row.values[AT], owners_in(row.values), keys_in(row.values)
         for name, value, salt, *found in details:
             if promised.pop(name, None) != _commitment_to(salt, name, value):
                 self._note(_fault("value", row, f"has another {name} than it was sealed with"))
@@ -274,14 +276,14 @@ class _Pass:
                 text = f"has a {name} that was made somebody else's, whom no erasure would miss"
                 self._note(_fault("owner", row, text))
                 return
-            if seq in self.evidence.bare or self.evidence.forbids(at, owners):
+            if seq in self.evidence.bare or self.evidence.forbids(at, keys):
                 text = f"still has its {name}, which an erasure took"
                 self._note(_fault("survivor", row, text))
                 return
             self.report.values += 1
         if not promised:
             return
-        if not self.evidence.accounts_for(seq, at, owners):
+        if not self.evidence.accounts_for(seq, at, keys):
             names = ", ".join(sorted(promised))
             self._note(
                 _fault("erased", row, f"has lost its {names}, and no erasure accounts for it")
@@ -351,7 +353,7 @@ class _Pass:
 
     def _check_claims(self) -> None:
         """Check that what accounted for gaps is said by events that are in the log."""
-        if self.claimed.say_more_than(self.confirmed):
+        if self.said != self.confirmed:
             text = "Something is said to be gone lawfully by no event that was sealed."
             self._note(Fault("claim", text))
 

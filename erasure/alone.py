@@ -17,6 +17,7 @@ from typing import Any
 from django.db import OperationalError, connection, transaction
 
 from audit.actors import Actor
+from audit.events import Reference
 from erasure import requests
 from erasure.brakes import read_brakes
 from erasure.branches import is_tree
@@ -33,7 +34,7 @@ from erasure.models import DeletionRequest
 from erasure.planner import make_plan
 from erasure.sets import LARGE, Candidate
 from erasure.stopping import is_stopping
-from erasure.subjects import get_kind, lock_subject
+from erasure.subjects import get_kind, kind_names, lock_subject
 from erasure.verifying import identify
 from erasure.watching import Watch, expect_rows
 
@@ -158,6 +159,16 @@ def forbid_alive(request: DeletionRequest, instance: Any | None) -> None:
         raise StillAlive(request.subject_id)
 
 
+def forbid_mistaken(subject: Reference) -> None:
+    """Raise StillAlive when the id of a subject that is gone is that of a living one of another
+    kind: whoever wrote such a request would have erased what names that one by its id alone."""
+    for name in kind_names():
+        kind = get_kind(name)
+        theirs = kind.model._base_manager.filter(pk=kind.pk_of(subject.id))
+        if name != subject.kind and theirs.exists():
+            raise StillAlive(subject.id)
+
+
 def is_large(subject: Any) -> bool:
     """Whether a subject has more rows than a transaction should remove. Counts up to there only."""
     try:
@@ -186,6 +197,8 @@ def piece(
             instance = lock_subject(request.subject)
             mine = requests.lock_claimed(request)
             forbid_held(mine.subject)
+            if instance is None:
+                forbid_mistaken(mine.subject)
             brakes = read_brakes([mine.subject_id])
             if brakes.stop(mine.subject_id, mine.organization_id):
                 raise Paused(brakes.reason)

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.mail import send_mail
 
+from audit.evidence import key_of
 from audit.gaps import UnderWay, register_under_way
 from audit.models import Checkpoint
 from audit.notes import Signer, Verifier, read_jwk
@@ -41,6 +42,8 @@ WORDS = (
     "Keep this. With it anybody can show whether the audit log still says what it said now: save "
     "what follows as a file, and run manage.py verify_audit_log --since FILE."
 )
+
+BEGUN = ("pk", "subject_kind", "subject_id", "cursor")
 
 Publish = Callable[[int, str], None]
 
@@ -116,27 +119,28 @@ def prepare_under_way() -> UnderWay:
     return partial(_find_under_way, over)
 
 
-def _find_under_way(over: Collection[UUID]) -> Iterable[UUID]:
+def _find_under_way(over: Collection[UUID]) -> Iterable[str]:
     begun = _find_begun()
     if not begun or not open_ledger():
-        return {subject for subject, _, _ in begun}
-    known = set[tuple[str, str, str]]()
+        return {subject for subject, *_ in begun}
+    known = set[tuple[str, ...]]()
     for entry in _read_ledger():
-        one = str(entry.subject_id), str(entry.deletion_id), str(entry.id)
+        subject = key_of(entry.kind, str(entry.subject_id))
+        one = subject, str(entry.deletion_id), str(entry.id)
         if entry.id not in over and entry.state in ("intent", "done"):
             known.add(one)
         elif entry.state == "void":
             known.discard(one)
-    return {subject for subject, *rest in begun if (str(subject), *map(str, rest)) in known}
+    return {one[0] for one in begun if one in known}
 
 
-def _find_begun() -> set[tuple[UUID, UUID, str]]:
+def _find_begun() -> set[tuple[str, ...]]:
     """Return subject, deletion and intent of what the database says is under way. Of an erasure
     that keeps the logs it accounts for nothing."""
     rows = DeletionRequest.objects.open().exclude(cursor={})
     return {
-        (subject, pk, str(cursor.get("intent")))
-        for pk, subject, cursor in rows.values_list("pk", "subject_id", "cursor")
+        (key_of(kind, str(subject)), str(pk), str(cursor.get("intent")))
+        for pk, kind, subject, cursor in rows.values_list(*BEGUN)
         if is_begun(cursor) and LOGS not in str(cursor.get("spare"))
     }
 

@@ -141,7 +141,7 @@ def begin_family(
     """
     for kind in lock_order(one.kind for one in locked):
         ids = [one.id for one in locked if one.kind == kind]
-        if held := held_among(kind, ids):
+        if held := held_among(ids):
             raise UnderLegalHold(kind, min(held))
     is_many = has_many_companions(subject)
     if is_many and (kept := held_companions(subject)):

@@ -22,14 +22,18 @@ from erasure.subjects import get_kind, lock_subject
 PLACE, RELEASE = "erasure.add_legalhold", "erasure.change_legalhold"
 
 
-def held_among(kind: str, ids: Collection[UUID]) -> set[UUID]:
-    """Return which of these subjects a hold stands on. One query."""
-    return {pk for (pk,) in _held.all(kind=kind, ids=list(ids))} if ids else set()
+def held_among(ids: Collection[UUID]) -> set[UUID]:
+    """Return which of these subjects a hold stands on. One query.
+
+    Whatever their kind: much is found and erased by the id alone, and a request that names a person
+    as something else must not get past a hold.
+    """
+    return {pk for (pk,) in _held.all(ids=list(ids))} if ids else set()
 
 
 @select
-def _held(kind: str, ids: list[UUID]) -> Any:
-    held = LegalHold.objects.active().filter(Among("subject_id", ids), subject_kind=kind)
+def _held(ids: list[UUID]) -> Any:
+    held = LegalHold.objects.active().filter(Among("subject_id", ids))
     return held.values_list("subject_id")
 
 
@@ -47,7 +51,7 @@ def held_companions(subject: Reference) -> list[Reference]:
 
 
 def is_held(subject: Reference) -> bool:
-    return bool(held_among(subject.kind, [subject.id]))
+    return bool(held_among([subject.id]))
 
 
 def forbid_held(subject: Reference) -> None:

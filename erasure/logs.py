@@ -7,8 +7,7 @@ from django.db import transaction
 from audit.actors import Actor
 from audit.events import Reference, record
 from audit.forgetting import redact_person
-from erasure.exceptions import UnderLegalHold
-from erasure.models import LegalHold
+from erasure.holds import forbid_held
 from erasure.subjects import lock_subject
 
 
@@ -21,9 +20,7 @@ def erase_logs(*, actor: Actor, subject: Reference, now: datetime) -> int:
     """
     with transaction.atomic(durable=True):
         lock_subject(subject)
-        # The values are found by the id alone, whatever it is of.
-        if held := LegalHold.objects.active().filter(subject_id=subject.id).first():
-            raise UnderLegalHold(held.subject_kind, subject.id)
+        forbid_held(subject)
         removed = redact_person(subject.id)
         facts = {"values": removed}
         record(f"{subject.kind}.logs_erased", actor=actor, subject=subject, now=now, facts=facts)

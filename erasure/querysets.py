@@ -56,12 +56,11 @@ class DeletionRequestQuerySet(models.QuerySet[Any]):
         return self.filter(state__in=self.model.OPEN)
 
     def with_hold(self) -> Self:
-        """Annotate ``held``: whether a legal hold stands on the subject now."""
+        """Annotate ``held``: whether a legal hold stands on the subject now, whatever it is called
+        there (``holds.held_among``)."""
         from erasure.models import LegalHold
 
-        hold = LegalHold.objects.active().filter(
-            subject_kind=OuterRef("subject_kind"), subject_id=OuterRef("subject_id")
-        )
+        hold = LegalHold.objects.active().filter(subject_id=OuterRef("subject_id"))
         return self.annotate(held=Exists(hold))
 
     def due(self, now: datetime) -> Self:

@@ -215,7 +215,7 @@ def _choose(
     if not locked:
         return []
     ids = list(locked)
-    held = held_among(kind.name, ids)
+    held = held_among(ids)
     brakes = read_brakes(ids)
     if brakes.is_global:
         outcome.stopped = f"paused: {brakes.reason}"

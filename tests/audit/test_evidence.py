@@ -11,7 +11,7 @@ from django.utils import timezone
 from audit import offline, rows, verifying
 from audit.actors import Actor, Origin
 from audit.events import Reference, record
-from audit.evidence import FORGOTTEN, Claims
+from audit.evidence import FORGOTTEN, Claim, Claims, Said
 from audit.forgetting import forget_events, redact_person
 from audit.gaps import prepare_under_way
 from audit.models import EventDetail
@@ -130,6 +130,24 @@ def test_the_end_of_an_organization_accounts_for_nobodys_values(has_person: bool
     assert verdict(kept) == ("erased", 0)
 
 
+def test_the_end_of_an_organization_with_somebodys_id_accounts_for_nothing_of_theirs() -> None:
+    alice, acme = make_people(2)
+    before = timezone.now() - LONG_AGO
+    see(alice, now=before)
+    about = Reference("organization", acme)
+    record("x", actor=SYSTEM, subject=about, now=before, details={"name": "Acme"})
+    for pk in (alice, acme):
+        ended = Reference("organization", pk)
+        record("organization.erased", actor=SYSTEM, subject=ended, now=timezone.now())
+    kept = seal_all()
+    assert verdict(kept) == ("survivor", 3), "but its own must be gone"
+    redact_person(acme)
+    assert verdict(kept) is None
+    with triggers_off():
+        values_of(alice).delete()
+    assert verdict(kept) == ("erased", 0)
+
+
 def test_values_of_a_projects_own_kind_of_users_have_their_owners() -> None:
     member, other = make_people(2)
     for person_id in (member, None):
@@ -177,7 +195,7 @@ def test_another_deletion_of_the_same_person_is_not_the_one_that_is_under_way(
         assert set(prepare_under_way()()) == set()
         other.delete()
         finished(ago=DAY, id=intent.deletion_id, state="running", **fields)
-        assert set(prepare_under_way()()) == {alice}
+        assert set(prepare_under_way()()) == {str(alice)}
 
 
 @pytest.mark.parametrize("place", [299.5, 255.5, 7.5, -0.5])
@@ -201,7 +219,9 @@ def test_what_no_sealed_event_says_accounts_for_nothing(
     events().filter(pk=victim).delete()
     claims = Claims()
     claims.forgotten.append([9, 9])
-    monkeypatch.setattr(verifying, "read_claims", lambda: claims)
+    said = Said()
+    said.add(7, Claim(forgotten=[[9, 9]]))
+    monkeypatch.setattr(verifying, "read_claims", lambda: (claims, said))
     assert verdict(kept) == ("claim", None)
 
 

@@ -221,7 +221,7 @@ def test_a_hold_is_looked_for_under_the_lock(
     """A hold comes between the look and the lock."""
     [person] = people = make_people(1)
     if not is_guarded:
-        monkeypatch.setattr(sets, "held_among", lambda kind, ids: set())
+        monkeypatch.setattr(sets, "held_among", lambda ids: set())
     hold(person)
     work_off_late(person)
     assert verdict(people) is is_guarded

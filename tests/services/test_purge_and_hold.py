@@ -9,12 +9,15 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.services import soft_delete_own_account
 from audit.actors import Actor
+from audit.models import EventDetail
 from erasure import requests
 from erasure.alone import Budget, erase_claimed
 from erasure.exceptions import UnderLegalHold
 from erasure.models import DeletionRequest
+from erasure.purging import purge_due
 from tests.bystanders import charlie_untouched
 from tests.contracts.transcript import place_hold
+from tests.erasure.leaving import clock, due_person, gone, make_due, person
 from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -42,6 +45,22 @@ def test_the_hold_wins_and_the_claim_is_given_back() -> None:
     assert User.objects.filter(pk=alice.pk).exists()
     request = DeletionRequest.objects.get(subject_id=alice.pk)
     assert (request.state, request.lease_token) == ("scheduled", None)
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_a_request_that_calls_a_user_an_organization_takes_nothing_of_theirs(is_held: bool) -> None:
+    with charlie_untouched():
+        alice, bob = person(), due_person()
+        if is_held:
+            place_hold("user", alice.pk)
+        request = make_due(alice)
+        DeletionRequest.objects.filter(pk=request.pk).update(subject_kind="organization")
+        report = purge_due(actor=SYSTEM, clock=clock)
+    assert (report.erased, report.held, gone(bob), gone(alice)) == (1, 0, True, False)
+    assert EventDetail.objects.filter(person_id=alice.pk).count() == 2
+    request.refresh_from_db()
+    assert request.state == ("scheduled" if is_held else "failed")
+    assert ("StillAlive" in request.last_error) is not is_held
 
 
 def test_a_claim_is_taken_once() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import Q
 from django.utils import timezone
 
-from audit.models import EventDetail
+from audit.models import AuditEvent, EventDetail
 from erasure.exceptions import UnderLegalHold
 from erasure.holds import is_held
 from erasure.logs import erase_logs
@@ -37,6 +37,11 @@ class Command(ErasureCommand):
         living = read(str(found.id))
         if living and living != found:
             misuse(f"{subject!r} is the id of a {living.kind}.")
+        # Of whom is gone the log knows the kind. The event of an erasure accounts for no other's.
+        about = AuditEvent.objects.filter(subject_id=found.id).order_by()
+        known = set(about.values_list("subject_kind", flat=True).distinct())
+        if known and found.kind not in known:
+            misuse(f"{subject!r} is the id of a {min(known)}.")
         refusal = UnderLegalHold(found.kind, found.id) if is_held(found) else None
         theirs = EventDetail.objects.filter(Q(person_id=found.id) | Q(subject_id=found.id))
         values = theirs.count()
