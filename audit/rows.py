@@ -7,7 +7,8 @@ database, or are brought into the same form here.
 import json
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -66,32 +67,78 @@ class Row(NamedTuple):
 
 def read_rows(where: str, params: Sequence[Any] = ()) -> Generator[Row]:
     """Yield the events that a condition finds, in its order, without holding them all."""
-    with closing(_read("sealed_seq", where, params)) as rows:
-        for row in rows:
-            yield Row._make(row)
+    with closing(_read(["sealed_seq"], where, params)) as rows:
+        for (seq,), values in rows:
+            yield Row(seq, values)
 
 
 def read_waiting(
     where: str = "", params: Sequence[Any] = ()
 ) -> Generator[tuple[Row, bytes | None]]:
     """Yield the events that wait for their seal, each with the code that vouches for it."""
-    with closing(_read("mac", f"WHERE sealed_seq IS NULL {where}", params)) as rows:
-        for mac, values in rows:
+    with closing(_read(["mac"], f"WHERE sealed_seq IS NULL {where}", params)) as rows:
+        for (mac,), values in rows:
             yield Row(None, values), mac
 
 
-def _read(first: str, where: str, params: Sequence[Any]) -> Generator[tuple[Any, Sequence[Any]]]:
-    """Yield one column as it is, and the values of an entry."""
+class Waiting(NamedTuple):
+    """An event that waits for its seal, with the code that vouches for it, and its place in the
+    order of ids."""
+
+    place: Any
+    row: Row
+    mac: bytes | None
+
+
+def read_next(after: Any, limit: int) -> list[Waiting]:
+    """Return the next events that wait for their seal, those that lie after a place.
+
+    Whatever somebody has put there can be read: where a database keeps bytes that are no text, they
+    come as surrogates, which no entry of the service holds.
+    """
+    connection: Any = connections[DEFAULT_DB_ALIAS]
+    place, further = "id::text", "AND id > %s"
+    if connection.vendor == "sqlite":
+        # An id can be of any type there, and cannot always be handed back.
+        place = "rowid"
+        further = f"AND id > (SELECT id FROM {TABLE} WHERE rowid = %s)"  # noqa: S608
+    params = [limit] if after is None else [after, limit]
+    where = f"{'' if after is None else further} ORDER BY sealed_seq, id LIMIT %s"
+    with _reading_anything(connection):
+        found = list(_read([place, "mac"], f"WHERE sealed_seq IS NULL {where}", params))
+    return [Waiting(place, Row(None, values), mac) for (place, mac), values in found]
+
+
+@contextmanager
+def _reading_anything(connection: Any) -> Iterator[None]:
+    if connection.vendor != "sqlite":
+        yield
+        return
+    connection.ensure_connection()
+    usual = connection.connection.text_factory
+    connection.connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+    try:
+        yield
+    finally:
+        connection.connection.text_factory = usual
+
+
+def _read(
+    further: Sequence[str], where: str, params: Sequence[Any]
+) -> Generator[tuple[Sequence[Any], Sequence[Any]]]:
+    """Yield further columns as they are, and the values of an entry."""
     connection: Any = connections[DEFAULT_DB_ALIAS]
     is_postgres = connection.vendor == "postgresql"
-    columns = ", ".join(map(_as_text, FIELDS)) if is_postgres else ", ".join(FIELDS)
-    sql = f"SELECT {first}, {columns} FROM {TABLE} {where}"  # noqa: S608 - names of our own
+    columns = ", ".join([*further, *(map(_as_text, FIELDS) if is_postgres else FIELDS)])
+    sql = f"SELECT {columns} FROM {TABLE} {where}"  # noqa: S608 - names of our own
+    first = len(further)
     with connection.chunked_cursor() as cursor:
         cursor.itersize = MANY
         cursor.execute(sql, list(params))
         while rows := cursor.fetchmany(MANY):
             for row in rows:
-                yield row[0], row[1:] if is_postgres else _spell_sqlite(row[1:])
+                values = row[first:]
+                yield row[:first], values if is_postgres else _spell_sqlite(values)
 
 
 def read_sealed(start: int, end: int) -> Generator[Row]:
@@ -174,8 +221,9 @@ def _spell_sqlite(values: Sequence[Any]) -> Sequence[Any]:
 
 def _dash(value: str | None) -> str | None:
     """Return 32 digits of an id as the 36 characters that PostgreSQL gives."""
-    if value is None:
-        return None
+    if not isinstance(value, str):
+        # What is no text is no id, and is spelled as none.
+        return value
     return f"{value[:8]}-{value[8:12]}-{value[12:16]}-{value[16:20]}-{value[20:]}"
 
 

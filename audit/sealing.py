@@ -6,10 +6,12 @@ and goes into the next seal. One sealer at a time appends, under a lock on one r
 transaction of its own with positions, tiles and checkpoint in it, so that a crash leaves a log that
 is sealed up to the batch before.
 
-What the service does not vouch for (``vouching``) stays unsealed, unless an operator accepts it.
+What the service does not vouch for (``vouching``) stays unsealed, unless an operator accepts it;
+and so does what has been sealed before (``repeats``).
 """
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,11 +21,12 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from audit import notes, signers
 from audit.actors import Actor
-from audit.entries import encode_entry, leaf_of
+from audit.entries import UNSPELLABLE, encode_entry, leaf_of
 from audit.events import record
 from audit.merkle import Range
 from audit.models import AuditEvent, Checkpoint, TreeHead
-from audit.rows import Row, read_waiting
+from audit.repeats import Past
+from audit.rows import Row, read_next
 from audit.statements import as_array
 from audit.tiles import DamagedTree, Tiles, extend
 from audit.vouching import vouched_entry
@@ -50,11 +53,11 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Batch:
-    """What was done in one transaction, and the last id that was looked at."""
+    """What was done in one transaction, and the place of the last event that was looked at."""
 
     sealed: int = 0
     refused: int = 0
-    last: UUID | None = None
+    last: Any = None
 
 
 def seal(
@@ -67,12 +70,13 @@ def seal(
     """Seal what is committed, ``limit`` events at most, those that are ``accepted`` without a look
     at who wrote them. Raises BrokenTree, or ImproperlyConfigured without a key."""
     events = batches = refused = 0
-    after: UUID | None = None
+    after: Any = None
+    past = Past()
     while True:
         room = batch if limit is None else min(batch, limit - events)
         if room <= 0:
             break
-        done = seal_batch(now=now, limit=room, after=after, accepted=accepted)
+        done = seal_batch(now=now, limit=room, past=past, after=after, accepted=accepted)
         if done is None:
             return Sealed(events, batches, _size(), refused, is_busy=True)
         events, batches = events + done.sealed, batches + bool(done.sealed)
@@ -106,11 +110,16 @@ def read_sizes() -> tuple[int, int]:
 
 
 def seal_batch(
-    *, now: datetime, limit: int, after: UUID | None = None, accepted: Collection[UUID] = ()
+    *,
+    now: datetime,
+    limit: int,
+    past: Past,
+    after: Any = None,
+    accepted: Collection[UUID] = (),
 ) -> Batch | None:
     """Look at so many events and seal them in one transaction; None when another sealer is at work.
 
-    ``after`` is the last id of the batch before, in the same run: what lies before it is dead in
+    ``after`` is where the batch before ended, in the same run: what lies before it is dead in
     the index, and is not gone through again. The next run begins from the beginning.
     """
     # Looked at first without the lock, so that an idle sealer keeps nobody from writing.
@@ -119,19 +128,25 @@ def seal_batch(
     signer = signers.signer()
     while True:
         size = _size()
-        seen = _find(after, limit)
-        vouched = [(row, entry) for row, mac in seen if (entry := _vouched(row, mac, accepted))]
-        done = Batch(len(vouched), len(seen) - len(vouched), UUID(seen[-1][0].id) if seen else None)
+        seen = read_next(after, limit)
+        vouched = [
+            (row, leaf_of(entry)) for _, row, mac in seen if (entry := _vouched(row, mac, accepted))
+        ]
+        if again := past.holds((row.id, leaf) for row, leaf in vouched):
+            if _size() != size:
+                # Another sealer was here, and what waited is sealed by now.
+                continue
+            vouched = [one for one in vouched if one[1] not in again]
+        done = Batch(len(vouched), len(seen) - len(vouched), seen[-1].place if seen else None)
         if not vouched:
             return done
-        leaves = [leaf_of(entry) for _, entry in vouched]
         # The transaction holds what is written and nothing that can be done before it. On SQLite
         # writers wait for it; PostgreSQL keeps every old version of any row until it ends.
         with transaction.atomic():
             if (head := _lock()) is None:
                 return None
             if head.size == size:
-                rows = [row for row, _ in vouched]
+                rows, leaves = zip(*vouched, strict=True)
                 _append(head, rows, leaves, signer, now.replace(microsecond=0))
                 return done
             # Another sealer was here since, and what was found may be sealed.
@@ -168,20 +183,14 @@ def read_tree(size: int) -> Range:
     return tree
 
 
-def _find(after: UUID | None, limit: int) -> list[tuple[Row, bytes | None]]:
-    further, params = "", list[Any]([limit])
-    if after is not None:
-        field: Any = AuditEvent._meta.pk
-        further = "AND id > %s "
-        params.insert(0, field.get_db_prep_value(after, connections[DEFAULT_DB_ALIAS]))
-    return list(read_waiting(f"{further}ORDER BY sealed_seq, id LIMIT %s", params))
-
-
 def _vouched(row: Row, mac: bytes | None, accepted: Collection[UUID]) -> bytes:
     """Return an event's entry when it may be sealed, and nothing otherwise."""
     if (entry := vouched_entry(row.values, mac)) or not accepted:
         return entry
-    return encode_entry(row.values) if UUID(row.id) in accepted else b""
+    with suppress(*UNSPELLABLE):
+        if UUID(row.id) in accepted:
+            return encode_entry(row.values)
+    return b""
 
 
 def _lock() -> TreeHead | None:

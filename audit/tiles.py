@@ -13,7 +13,7 @@ HEIGHT = 8
 WIDTH = 1 << HEIGHT
 HASH = 32
 
-_LEVEL = 1 << 48
+LEVEL = 1 << 48
 """A tile's key is its level, in tiles, times this, plus its index."""
 
 
@@ -84,7 +84,7 @@ def extend(size: int, leaves: Sequence[bytes]) -> None:
 
 
 def key_of(level: int, index: int) -> int:
-    return level * _LEVEL + index
+    return level * LEVEL + index
 
 
 def _split(first: int, nodes: Sequence[bytes]) -> Iterable[tuple[int, Sequence[bytes]]]:

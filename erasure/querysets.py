@@ -7,6 +7,7 @@ from django.db.models import Exists, F, OuterRef, Q, Value
 from django.db.models.functions import Coalesce
 
 from audit.events import Reference
+from erasure.subjects import kind_names
 
 
 class IsOpen(models.Lookup):
@@ -67,12 +68,13 @@ class DeletionRequestQuerySet(models.QuerySet[Any]):
         """Those that a purge may claim now: time is up, no hold, nobody works on them.
 
         A running one whose lease has lapsed belongs to a worker that died, and is due again.
-        A failed one waits for its next try.
+        A failed one waits for its next try. One of a kind that no app has registered, or has any
+        more, is nobody's to erase, and must not keep the others from it.
         """
         waiting = Q(state__in=("scheduled", "failed")) & (Q(retry_at=None) | Q(retry_at__lte=now))
         stalled = Q(state="running", lease_until__lte=now)
         rows = self.with_hold().filter(IsOpen(F("state"), True), due_at__lte=now, held=False)
-        rows = rows.filter(waiting | stalled)
+        rows = rows.filter(waiting | stalled, subject_kind__in=kind_names())
         return rows.order_by("due_at", "id")
 
     def after(self, due_at: datetime, pk: UUID) -> Self:

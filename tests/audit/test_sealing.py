@@ -203,7 +203,7 @@ def test_of_two_sealers_one_works() -> None:
 def seal_at_once(monkeypatch: pytest.MonkeyPatch) -> list[sealing.Sealed | None]:
     """Let two sealers find the same events before either begins to write, and return what they
     did, None for an error."""
-    find, meeting, mine = sealing._find, threading.Barrier(2), threading.local()
+    find, meeting, mine = sealing.read_next, threading.Barrier(2), threading.local()
 
     def meet(*args: Any) -> Any:
         found = find(*args)
@@ -222,7 +222,7 @@ def seal_at_once(monkeypatch: pytest.MonkeyPatch) -> list[sealing.Sealed | None]
         finally:
             connection.close()
 
-    monkeypatch.setattr(sealing, "_find", meet)
+    monkeypatch.setattr(sealing, "read_next", meet)
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()

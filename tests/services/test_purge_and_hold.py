@@ -63,6 +63,16 @@ def test_a_request_that_calls_a_user_an_organization_takes_nothing_of_theirs(is_
     assert ("StillAlive" in request.last_error) is not is_held
 
 
+def test_a_request_of_a_kind_that_nobody_registered_keeps_nobody_waiting() -> None:
+    alice, bob = person(), due_person()
+    request = make_due(alice)
+    DeletionRequest.objects.filter(pk=request.pk).update(subject_kind="nonsense")
+    report = purge_due(actor=SYSTEM, clock=clock)
+    assert (report.erased, report.failed, gone(bob), gone(alice)) == (1, {}, True, False)
+    request.refresh_from_db()
+    assert request.state == "scheduled"
+
+
 def test_a_claim_is_taken_once() -> None:
     alice = UserFactory()
     actor = Actor(kind="user", id=alice.pk, channel="v1-user", person_id=alice.pk)

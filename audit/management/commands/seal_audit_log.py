@@ -61,7 +61,7 @@ class Command(BaseCommand):
         if done.refused:
             self.stdout.write(
                 f"{spell_count(done.refused, 'event')} refused: the service did not write them, or "
-                "not so. See verify_audit_log."
+                "not so, or they were sealed before. See verify_audit_log."
             )
         for name, reason in publish(now=now).items():
             self.stderr.write(f"Not published to {name}: {reason}. The next seal tries again.")

@@ -1,0 +1,71 @@
+"""An event is sealed once, whoever puts a copy of it in again."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from audit.forgetting import forget_events
+from audit.models import AuditEvent
+from audit.sealing import Sealed, accept, seal
+from tests.audit.logs import events, make_people, see
+from tests.databases import triggers_off
+
+pytestmark = pytest.mark.django_db
+
+LATER = timezone.now() + timedelta(hours=1)
+
+
+def copy_of(event: AuditEvent) -> dict[str, Any]:
+    """Return a row as it is, its code included."""
+    return events().filter(pk=event.pk).values().get()
+
+
+def put_in(row: dict[str, Any]) -> None:
+    events().bulk_create([AuditEvent(**row)])
+
+
+def test_what_was_forgotten_and_is_put_in_again_is_not_sealed_anew() -> None:
+    alice, bob = make_people(2)
+    see(alice)
+    waiting = [copy_of(it) for it in events()]
+    seal(now=LATER)
+    assert forget_events([it["id"] for it in waiting]) == len(waiting)
+    see(bob)
+    size = seal(now=LATER).size
+    for row in waiting:
+        put_in(row)
+    assert seal(now=LATER) == Sealed(size=size, refused=len(waiting))
+    chosen = [it["id"] for it in waiting]
+    assert accept(chosen, now=LATER).refused == len(waiting), "nobody vouches for a repeat"
+    assert events().filter(sealed_seq=None).count() == len(waiting)
+
+
+def test_what_is_older_than_the_newest_checkpoint_and_was_never_sealed_is() -> None:
+    (alice,) = make_people(1)
+    see(alice)
+    seal(now=LATER)
+    see(alice)
+    late = seal(now=LATER)
+    assert late.events > 0
+    assert late.refused == 0
+
+
+def test_what_somebody_has_spoiled_keeps_nothing_else_from_its_seal() -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("columns have types there")
+    (alice,) = make_people(1)
+    for _ in range(4):
+        see(alice)
+    number = events().count()
+    spoiled = ["id = 'zz'", "id = 7", "id = CAST(X'ff' AS TEXT)", "id = X'00'"]
+    spoiled += ["channel = CAST(X'ff' AS TEXT)", "facts = X'ff'", "at = 'never'", "at = 7"]
+    with triggers_off(), connection.cursor() as cursor:
+        cursor.execute("PRAGMA ignore_check_constraints = ON")
+        for change, pk in zip(spoiled, events().values_list("pk", flat=True)[:8], strict=True):
+            cursor.execute(f"UPDATE audit_auditevent SET {change} WHERE id = %s", [pk.hex])
+        cursor.execute("PRAGMA ignore_check_constraints = OFF")
+    done = seal(now=timezone.now(), batch=1)
+    assert (done.events, done.refused) == (number - 8, 8)
