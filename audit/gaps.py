@@ -1,23 +1,23 @@
 """Reading from the database what accounts for gaps in the log."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, models
+from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Cast
 
 from audit.entries import write_time
 from audit.evidence import CLAIMED, ENDINGS, FORGOTTEN, SLACK, Claims, Evidence, Span
+from audit.leaves import UNREADABLE
 from audit.models import AuditEvent
-from audit.rows import claim_of, read_waiting
+from audit.rows import Row, claim_of, read_waiting
+from audit.tiles import BEYOND
 from audit.vouching import vouched_entry
-
-UNREADABLE = (DatabaseError, ValueError, TypeError)
-"""What reading raises when a value is none that a service can have written."""
 
 UnderWay = Callable[[], Iterable[UUID]]
 Prepare = Callable[[], UnderWay]
@@ -51,18 +51,18 @@ def read_claims() -> Claims:
                 for values in rows:
                     claims.add(*values)
         except UNREADABLE:
-            for seq in list(told.values_list("sealed_seq", flat=True)):
+            placed = told.filter(sealed_seq__lt=BEYOND)
+            for seq in list(placed.values_list("sealed_seq", flat=True)):
                 with suppress(*UNREADABLE):
-                    claims.add(*_told(log.filter(sealed_seq=seq, action__endswith=ending)).get())
+                    for values in list(_told(told.filter(sealed_seq=seq))):
+                        claims.add(*values)
     return claims
 
 
 def read_evidence(claims: Claims, under_way: UnderWay) -> Evidence:
     """Return what accounts for gaps: what sealed events say, and those that wait for their seal and
     are vouched for, and the erasures that go on."""
-    waiting = Claims()
-    for values in _read_waiting():
-        waiting.add(*claim_of(values))
+    waiting = _read_waiting()
     until = write_time(datetime.now(UTC) + SLACK)
     for person in under_way():
         waiting.note(str(person), Span("", until))
@@ -81,21 +81,40 @@ class Pending:
 
 def read_pending(under_way: UnderWay) -> Pending:
     """Return the removals that are under way, or whose event waits for its seal."""
-    waiting = Claims()
-    for values in _read_waiting():
-        waiting.add(*claim_of(values))
+    waiting = _read_waiting()
     people = {*waiting.erased, *map(str, under_way())}
     return Pending(sorted(people), waiting.forgotten, waiting.bare)
 
 
-def _read_waiting() -> Iterator[Sequence[Any]]:
-    """Yield the values of what waits, as far as it can be read and the service vouches for it."""
+def _read_waiting() -> Claims:
+    """Return what the events say that wait, as far as they can be read and are vouched for."""
     tells = " OR ".join(["action = %s", *("action LIKE %s" for _ in ENDINGS)])
     params = [FORGOTTEN, *(f"%{ending}" for ending in ENDINGS)]
-    with suppress(DatabaseError, ValueError, TypeError):
-        for row, mac in read_waiting(f"AND ({tells})", params):
-            if vouched_entry(row.values, mac):
-                yield row.values
+    claims = Claims()
+    try:
+        _believe(claims, read_waiting(f"AND ({tells})", params))
+    except UNREADABLE:
+        claims = Claims()
+        for pk in _find_waiting():
+            with suppress(*UNREADABLE):
+                _believe(claims, read_waiting("AND id = CAST(%s AS TEXT)", [pk]))
+    return claims
+
+
+def _find_waiting() -> list[bytes]:
+    """Return the ids of what waits and tells of a removal, on SQLite, which alone holds what cannot
+    be read: as bytes, since an id may be such."""
+    tells = Q(action=FORGOTTEN)
+    for ending in ENDINGS:
+        tells |= Q(action__endswith=ending)
+    waiting: Any = models.QuerySet(AuditEvent).filter(tells, sealed_seq=None).order_by()
+    return list(waiting.values_list(Cast("id", models.BinaryField()), flat=True))
+
+
+def _believe(claims: Claims, waiting: Iterable[tuple[Row, bytes | None]]) -> None:
+    for row, mac in waiting:
+        if vouched_entry(row.values, mac):
+            claims.add(*claim_of(row.values))
 
 
 def _told(rows: Any) -> Any:
