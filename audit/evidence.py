@@ -156,6 +156,13 @@ class Claims:
                 self.note(claim.key, claim.span)
         return claim
 
+    def take(self, others: "Claims") -> None:
+        """Take note of what others say."""
+        self.forgotten += others.forgotten
+        self.bare += others.bare
+        for key, span in others.erased.items():
+            self.note(key, span)
+
     def note(self, key: str, span: Span) -> None:
         """Take note of an erasure; a person's logs may be erased more than once."""
         known = self.erased.get(key, span)

@@ -1,6 +1,6 @@
 """Reading from the database what accounts for gaps in the log."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,18 +8,17 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from django.db import DatabaseError, models
+from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Cast
 
 from audit.entries import write_time
 from audit.evidence import CLAIMED, ENDINGS, FORGOTTEN, SLACK, Claims, Said, Span
+from audit.leaves import UNREADABLE
 from audit.models import AuditEvent
-from audit.rows import claim_of, read_waiting
+from audit.rows import Row, claim_of, read_waiting
+from audit.tiles import BEYOND
 from audit.vouching import vouched_entry
-
-UNREADABLE = (DatabaseError, ValueError, TypeError)
-"""What reading raises when a value is none that a service can have written."""
 
 UnderWay = Callable[[], Iterable[str]]
 """Returns by what claims name those who are being erased just now: ``evidence.key_of``."""
@@ -47,8 +46,7 @@ def read_claims() -> tuple[Claims, Said]:
     what was sealed: whoever goes through all of them holds it against what they find."""
     # As text: a value that somebody has spoiled must not keep the rest from being read.
     log: Any = models.QuerySet(AuditEvent).exclude(sealed_seq=None).order_by("sealed_seq")
-    tells = (Q(action__endswith=ending) for ending in (*ENDINGS, FORGOTTEN))
-    told = log.filter(reduce(or_, tells))
+    told = log.filter(_tells())
     claims, said = Claims(), Said()
     try:
         with closing(_told(told).iterator(chunk_size=5_000)) as rows:
@@ -56,7 +54,8 @@ def read_claims() -> tuple[Claims, Said]:
                 said.add(seq, claims.add(*values))
     except UNREADABLE:
         claims, said = Claims(), Said()
-        for place in list(told.values_list("sealed_seq", flat=True)):
+        placed = told.filter(sealed_seq__lt=BEYOND)
+        for place in list(placed.values_list("sealed_seq", flat=True)):
             with suppress(*UNREADABLE):
                 for seq, *values in list(_told(told.filter(sealed_seq=place))):
                     said.add(seq, claims.add(*values))
@@ -66,8 +65,7 @@ def read_claims() -> tuple[Claims, Said]:
 def add_waiting(claims: Claims, under_way: UnderWay) -> None:
     """Add what events say that wait for their seal and are vouched for, and the erasures that go
     on."""
-    for values in _read_waiting():
-        claims.add(*claim_of(values))
+    claims.take(_read_waiting())
     until = write_time(datetime.now(UTC) + SLACK)
     for key in under_way():
         claims.note(key, Span("", until))
@@ -85,21 +83,42 @@ class Pending:
 
 def read_pending(under_way: UnderWay) -> Pending:
     """Return the removals that are under way, or whose event waits for its seal."""
-    waiting = Claims()
-    for values in _read_waiting():
-        waiting.add(*claim_of(values))
+    waiting = _read_waiting()
     people = {*waiting.erased, *under_way()}
     return Pending(sorted(people), waiting.forgotten, waiting.bare)
 
 
-def _read_waiting() -> Iterator[Sequence[Any]]:
-    """Yield the values of what waits, as far as it can be read and the service vouches for it."""
+def _read_waiting() -> Claims:
+    """Return what the events say that wait, as far as they can be read and are vouched for."""
     tells = " OR ".join(["action = %s", *("action LIKE %s" for _ in ENDINGS)])
     params = [FORGOTTEN, *(f"%{ending}" for ending in ENDINGS)]
-    with suppress(DatabaseError, ValueError, TypeError):
-        for row, mac in read_waiting(f"AND ({tells})", params):
-            if vouched_entry(row.values, mac):
-                yield row.values
+    claims = Claims()
+    try:
+        _believe(claims, read_waiting(f"AND ({tells})", params))
+    except UNREADABLE:
+        claims = Claims()
+        for pk in _find_waiting():
+            with suppress(*UNREADABLE):
+                _believe(claims, read_waiting("AND id = CAST(%s AS TEXT)", [pk]))
+    return claims
+
+
+def _find_waiting() -> list[bytes]:
+    """Return the ids of what waits and tells of a removal, on SQLite, which alone holds what cannot
+    be read: as bytes, since an id may be such."""
+    waiting: Any = models.QuerySet(AuditEvent).filter(_tells(), sealed_seq=None).order_by()
+    return list(waiting.values_list(Cast("id", models.BinaryField()), flat=True))
+
+
+def _believe(claims: Claims, waiting: Iterable[tuple[Row, bytes | None]]) -> None:
+    for row, mac in waiting:
+        if vouched_entry(row.values, mac):
+            claims.add(*claim_of(row.values))
+
+
+def _tells() -> Q:
+    """Return the condition on events that may account for something."""
+    return reduce(or_, (Q(action__endswith=ending) for ending in (*ENDINGS, FORGOTTEN)))
 
 
 def _told(rows: Any) -> Any:

@@ -35,18 +35,19 @@ class SignedTree:
     def __init__(self) -> None:
         self.tiles = Tiles()
         self.size = 0
+        self.note = ""
         self._good = set[tuple[int, int]]()
-        last: Any = Checkpoint.objects.last()
-        if last is None:
-            return
         try:
+            last: Any = Checkpoint.objects.last()
+            if last is None:
+                return
             signed = notes.open_note(last.note, signers.verifiers())
-        except notes.InvalidNote as error:
-            raise DamagedTree(str(error)) from error
+        except (notes.InvalidNote, *UNREADABLE) as error:
+            raise DamagedTree(f"the newest checkpoint: {error}") from error
         frontier: Range = self.tiles.range(signed.size)
         if frontier.root() != signed.root:
             raise DamagedTree(f"the checkpoint of {signed.size} events was signed for another tree")
-        self.size = signed.size
+        self.size, self.note = signed.size, last.note
 
     def leaf(self, position: int) -> bytes:
         """Return the leaf that was signed at a position. Raises DamagedTree."""

@@ -28,6 +28,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 ED25519 = b"\x01"
 NAME = re.compile(r"[^\s+]+")
 
+DIGITS = 19
+"""So many a size has at most. Python refuses to read some thousand."""
+
 
 class InvalidNote(Exception):
     """It is no checkpoint, or not as it was signed."""
@@ -83,9 +86,12 @@ class Signer:
         return f"{text}\n— {self.name} {base64.b64encode(signature).decode()}\n"
 
 
-def open_note(note: str, verifiers: Iterable[Verifier]) -> Checkpoint:
+def open_note(note: Any, verifiers: Iterable[Verifier]) -> Checkpoint:
     """Return the checkpoint of a note that one of these keys has signed. Signatures by other keys
-    are ignored, as witnesses may have added theirs. Raises InvalidNote."""
+    are ignored, as witnesses may have added theirs. Raises InvalidNote, also for what is no text:
+    SQLite and JSON can hold anything in the place of one."""
+    if not isinstance(note, str):
+        raise InvalidNote("This is no text.")
     text, middle, signatures = note.partition("\n\n")
     if not middle or not signatures.endswith("\n"):
         raise InvalidNote("This is no signed note.")
@@ -99,7 +105,7 @@ def open_note(note: str, verifiers: Iterable[Verifier]) -> Checkpoint:
         is_named = True
         try:
             Ed25519PublicKey.from_public_bytes(verifier.public).verify(raw[4:], text.encode())
-        except InvalidSignature:
+        except (InvalidSignature, UnicodeEncodeError):
             raise InvalidNote("It was changed after it was signed.") from None
     if not is_named:
         raise InvalidNote(_tell_unknown(text, sorted({it.name for it in known.values()})))
@@ -124,7 +130,7 @@ def read_text(text: str) -> Checkpoint:
     if len(lines) < 3 or not all(lines):
         raise InvalidNote("This is no checkpoint.")
     origin, size, root, *others = lines
-    if not size.isascii() or not size.isdecimal() or str(int(size)) != size:
+    if not (size.isascii() and size.isdecimal() and len(size) <= DIGITS) or str(int(size)) != size:
         raise InvalidNote("Its size is no number.")
     times = [it.removeprefix("time ") for it in others if it.startswith("time ")]
     try:

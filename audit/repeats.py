@@ -13,8 +13,9 @@ from uuid import UUID
 
 from audit import notes, signers
 from audit.evidence import SLACK
-from audit.models import Checkpoint, Tile
-from audit.tiles import HASH, LEVEL
+from audit.leaves import UNREADABLE
+from audit.models import Checkpoint
+from audit.tiles import HASH, LEVEL, sound_tiles
 
 TILES_AT_ONCE = 1_000
 
@@ -26,22 +27,23 @@ class Past:
     @cached_property
     def until(self) -> datetime | None:
         """When the newest checkpoint was signed, None when there is none, or none that holds."""
-        last = Checkpoint.objects.last()
         try:
+            last = Checkpoint.objects.last()
             return notes.open_note(last.note, signers.verifiers()).at if last else None
-        except notes.InvalidNote:
+        except (notes.InvalidNote, *UNREADABLE):
             # Then nothing is sealed on top of it.
             return None
 
     def holds(self, waiting: Iterable[tuple[str, bytes]]) -> set[bytes]:
         """Return the leaves of those events, given as ids and leaves, that the tree holds."""
-        old = {leaf for pk, leaf in waiting if self._is_older(UUID(pk))}
+        old = {leaf for pk, leaf in waiting if self.is_older(pk)}
         return find_leaves(old) if old else set()
 
-    def _is_older(self, event_id: UUID) -> bool:
+    def is_older(self, pk: str) -> bool:
         """Whether an event was made before, as its id says (RFC 9562, section 5.7)."""
         if self.until is None:
             return False
+        event_id = UUID(pk)
         made = event_id.int >> 80 if event_id.version == 7 else 0
         return made < (self.until - SLACK).timestamp() * 1000
 
@@ -49,13 +51,9 @@ class Past:
 def find_leaves(leaves: Collection[bytes]) -> set[bytes]:
     """Return which of these leaves are in the tree. Goes through all of it: 32 MB a million."""
     wanted, found, last = frozenset(leaves), set[bytes](), -1
-    tiles = Tile.objects.order_by("pk").values_list("pk", "hashes")
+    tiles = sound_tiles().order_by("pk").values_list("pk", "hashes")
     while some := list(tiles.filter(pk__gt=last, pk__lt=LEVEL)[:TILES_AT_ONCE]):
-        for _, hashes in some:
-            if isinstance(hashes, bytes | memoryview):
-                whole = bytes(hashes)
-                found |= wanted.intersection(
-                    whole[at : at + HASH] for at in range(0, len(whole), HASH)
-                )
-        last = some[-1][0]
+        for last, hashes in some:  # noqa: B007 - the next page begins after it
+            nodes = (hashes[at : at + HASH] for at in range(0, len(hashes), HASH))
+            found |= wanted.intersection(map(bytes, nodes))
     return found

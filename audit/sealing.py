@@ -23,6 +23,7 @@ from audit import notes, signers
 from audit.actors import Actor
 from audit.entries import UNSPELLABLE, encode_entry, leaf_of
 from audit.events import record
+from audit.leaves import UNREADABLE
 from audit.merkle import Range
 from audit.models import AuditEvent, Checkpoint, TreeHead
 from audit.repeats import Past
@@ -169,7 +170,10 @@ def _append(
 
 def read_tree(size: int) -> Range:
     """Return the tree of a size, after a look whether it is what was signed. Raises BrokenTree."""
-    last = Checkpoint.objects.last()
+    try:
+        last = Checkpoint.objects.last()
+    except UNREADABLE as error:
+        raise BrokenTree(f"the last checkpoint cannot be read: {error}") from error
     if (last.size if last else 0) != size:
         raise BrokenTree(f"{size} events are sealed, but the last checkpoint is {last}")
     tree = Tiles().range(size)
@@ -236,4 +240,11 @@ def _read_sizes() -> tuple[int, int]:
 
 
 def _size() -> int:
+    try:
+        return _read_size()
+    except UNREADABLE as error:
+        raise BrokenTree(f"the head cannot be read: {error}") from error
+
+
+def _read_size() -> int:
     return TreeHead.objects.filter(pk=TreeHead.THE_ONE).values_list("size", flat=True).first() or 0

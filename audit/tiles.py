@@ -5,6 +5,10 @@ of a tile, which are the roots of the tiles below.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import IntegrityError, models
+from django.db.models.functions import Cast
 
 from audit.merkle import Range, hash_node, range_of
 from audit.models import Tile
@@ -12,6 +16,9 @@ from audit.models import Tile
 HEIGHT = 8
 WIDTH = 1 << HEIGHT
 HASH = 32
+
+BEYOND = 1 << 62
+"""No tree grows so large. On SQLite any text is larger than any number, so less is a number."""
 
 LEVEL = 1 << 48
 """A tile's key is its level, in tiles, times this, plus its index."""
@@ -31,7 +38,7 @@ class Tiles:
         """Return the hashes of a tile; empty when there is none."""
         key = key_of(level, index)
         if key not in self._read:
-            found = Tile.objects.filter(pk=key).values_list("hashes", flat=True).first()
+            found = sound_tiles().filter(pk=key).values_list("hashes", flat=True).first()
             self._read[key] = bytes(found or b"")
         return self._read[key]
 
@@ -52,6 +59,12 @@ class Tiles:
 
     def range(self, size: int) -> Range:
         return range_of(size, self.node)
+
+
+def sound_tiles() -> Any:
+    """Return a query of the tiles whose hashes are bytes. SQLite can hold anything in their place:
+    a text that cannot be read, or a number, which Python would take for so many bytes of nought."""
+    return Tile.objects.filter(hashes=Cast("hashes", models.BinaryField()))
 
 
 def extend(size: int, leaves: Sequence[bytes]) -> None:
@@ -87,6 +100,11 @@ def key_of(level: int, index: int) -> int:
     return level * LEVEL + index
 
 
+def place_of(key: int) -> tuple[int, int]:
+    """Return the level and the index of a tile from its key."""
+    return divmod(key, LEVEL)
+
+
 def _split(first: int, nodes: Sequence[bytes]) -> Iterable[tuple[int, Sequence[bytes]]]:
     """Yield parts of nodes, each with the index of the tile that it goes to."""
     start = 0
@@ -104,7 +122,10 @@ def _write(level: int, tiles: Iterable[tuple[int, bytes, bool]]) -> None:
             Tile.objects.filter(pk=key_of(level, index)).update(hashes=hashes)
         else:
             new.append(Tile(pk=key_of(level, index), hashes=hashes))
-    Tile.objects.bulk_create(new)
+    try:
+        Tile.objects.bulk_create(new)
+    except IntegrityError as error:
+        raise DamagedTree(f"a tile of level {level} is there before its time") from error
 
 
 def fold(hashes: bytes) -> bytes:

@@ -17,15 +17,23 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import models
-from django.db.models.functions import Cast
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from audit import notes
 from audit.entries import UNSPELLABLE, commit, hash_entry
 from audit.evidence import ENDINGS, FORGOTTEN, Evidence, Said, read_claim
-from audit.gaps import UNREADABLE, UnderWay, add_waiting, prepare_under_way, read_claims
+from audit.faults import Fault, Found
+from audit.gaps import UnderWay, add_waiting, prepare_under_way, read_claims
+from audit.leaves import UNREADABLE
 from audit.merkle import Range
-from audit.models import AuditEvent, Checkpoint, EventDetail, Tile
+from audit.models import Checkpoint
+from audit.outskirts import (
+    check_head,
+    check_lengths,
+    check_strays,
+    check_upper_tiles,
+    check_waiting,
+)
 from audit.rows import (
     PLACE,
     Detail,
@@ -35,36 +43,18 @@ from audit.rows import (
     owners_in,
     read_details,
     read_sealed,
-    read_waiting,
 )
-from audit.sealing import count_unsealed, read_sizes
+from audit.sealing import count_unsealed
 from audit.signers import verifiers
 from audit.snapshots import snapshot
-from audit.tiles import HASH, HEIGHT, WIDTH, key_of
-from audit.vouching import vouched_entry
+from audit.tiles import BEYOND, HASH, HEIGHT, WIDTH, Tiles, key_of, sound_tiles
+
+__all__ = ["Fault", "Found", "Kept", "Report", "verify"]
 
 AT_ONCE = 20 * WIDTH
 
 HIDDEN, AT = PLACE["commitments"], PLACE["at"]
 ACTION, TELLING = PLACE["action"], (*ENDINGS, FORGOTTEN)
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong, and with which record: a position, and the event's id where there is one."""
-
-    code: str
-    text: str
-    position: int | None = None
-    event: str | None = None
-
-
-class Found(Exception):
-    """Carries the last fault out of the pass."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.text)
-        self.fault = fault
 
 
 @dataclass
@@ -136,8 +126,10 @@ class _Pass:
         """What those events say that were found to be as they were sealed."""
         self.good = 0
         outside = [(it.name, self._open(it.note, it.name)) for it in kept]
-        last = Checkpoint.objects.last()
-        self.size = report.size = last.size if last else 0
+        # Sizes that are no whole numbers, or none that a tree has, are named in their turn.
+        sizes = Checkpoint.objects.filter(size__gte=0, size__lt=BEYOND)
+        newest: Any = sizes.values_list("size", flat=True).last()
+        self.size = report.size = int(newest) if isinstance(newest, int | float) else 0
         self.beyond = sorted(
             ((it.size, name) for name, it in outside if it.size > self.size), reverse=True
         )
@@ -149,11 +141,13 @@ class _Pass:
         # What streams is closed, however it ends: the snapshot must not outlive it.
         with closing(self._inside()) as inside:
             self._go_through(inside)
-        self._check_upper_tiles()
-        self._check_end()
+        check_upper_tiles(self.level_one)
+        check_strays(self.size, self.most, self._note)
         self._check_claims()
-        self._check_waiting()
-        self._check_head()
+        check_waiting(self._note)
+        self._check_beyond()
+        check_lengths(self.size, self.most, self._note)
+        check_head(self._note)
 
     def _go_through(self, inside: Iterator[notes.Checkpoint]) -> None:
         upcoming = next(inside, None)
@@ -168,7 +162,7 @@ class _Pass:
                     if fault := self._compare(checkpoint, f"the checkpoint {name}"):
                         self._note(fault)
                     self.next_outside = next(self.outside, None)
-                if upcoming is not None and upcoming.size == seq + 1:
+                while upcoming is not None and upcoming.size == seq + 1:
                     name = f"the checkpoint of {upcoming.size} events"
                     if fault := self._compare(upcoming, name):
                         raise Found(fault)
@@ -241,7 +235,7 @@ class _Pass:
 
     def _stored(self, start: int, end: int) -> bytes:
         first, last = start // WIDTH, (end - 1) // WIDTH
-        tiles = Tile.objects.filter(pk__range=(key_of(0, first), key_of(0, last)))
+        tiles = sound_tiles().filter(pk__range=(key_of(0, first), key_of(0, last)))
         known = {it.pk: bytes(it.hashes) for it in tiles}
         hashes = b"".join(
             known.get(key_of(0, it), b"").ljust(WIDTH * HASH, b"\0")[: WIDTH * HASH]
@@ -300,14 +294,24 @@ class _Pass:
             raise Found(Fault("signature", f"{name}: {error}")) from error
 
     def _inside(self) -> Generator[notes.Checkpoint]:
-        rows: Any = Checkpoint.objects.order_by("size").iterator(chunk_size=1_000)
+        # Each by itself on SQLite, where one that cannot be read would take along those before it.
+        at_once = 1 if connections[DEFAULT_DB_ALIAS].vendor == "sqlite" else 1_000
+        checkpoints = Checkpoint.objects.order_by("size").values_list("size", "note")
+        rows: Any = checkpoints.iterator(chunk_size=at_once)
         with closing(rows):
-            for it in rows:
-                name = f"The checkpoint of {it.size} events"
-                found = self._open(it.note, name)
-                if found.size != it.size:
+            while (row := self._next(rows)) is not None:
+                size, note = row
+                name = f"The checkpoint of {size} events"
+                found = self._open(note, name)
+                if found.size != size:
                     raise Found(Fault("signature", f"{name} is another's."))
                 yield found
+
+    def _next(self, rows: Iterator[tuple[int, str]]) -> tuple[int, str] | None:
+        try:
+            return next(rows, None)
+        except UNREADABLE as error:
+            raise Found(Fault("signature", f"A checkpoint cannot be read: {error}")) from error
 
     def _compare(self, checkpoint: notes.Checkpoint, name: str) -> Fault | None:
         root = Range(0, [*self.tree.hashes, *self.block.hashes]).root()
@@ -326,30 +330,13 @@ class _Pass:
     def _narrow(self) -> int:
         """Return from where on the tree can be another one: the last good checkpoint, or the first
         tile that the tile above it does not know."""
+        tiles = Tiles()
         for index in range(self.good // WIDTH, len(self.level_one)):
-            above = Tile.objects.filter(pk=key_of(1, index // WIDTH)).first()
+            above = tiles.tile(1, index // WIDTH)
             place = index % WIDTH * HASH
-            if above and bytes(above.hashes)[place : place + HASH] != self.level_one[index]:
+            if above and above[place : place + HASH] != self.level_one[index]:
                 return max(self.good, index * WIDTH)
         return self.good
-
-    def _check_upper_tiles(self) -> None:
-        """Check the tiles above the leaves: proofs are made of them."""
-        level, nodes = 1, self.level_one
-        while nodes:
-            above = []
-            for index in range(0, len(nodes), WIDTH):
-                part = nodes[index : index + WIDTH]
-                tile = Tile.objects.filter(pk=key_of(level, index // WIDTH)).first()
-                if tile is None or bytes(tile.hashes) != b"".join(part):
-                    text = f"The tile {index // WIDTH} of level {level} is not what lies below it."
-                    raise Found(Fault("tile", text, index * WIDTH**level))
-                if len(part) == WIDTH:
-                    whole = Range()
-                    for node in part:
-                        whole.append(node)
-                    above.append(whole.root())
-            level, nodes = level + 1, above
 
     def _check_claims(self) -> None:
         """Check that what accounted for gaps is said by events that are in the log."""
@@ -357,43 +344,7 @@ class _Pass:
             text = "Something is said to be gone lawfully by no event that was sealed."
             self._note(Fault("claim", text))
 
-    def _check_end(self) -> None:
-        try:
-            self._check_strays()
-        except UNREADABLE as error:
-            text = f"An event without a position that there is cannot be read: {error}"
-            self._note(Fault("unreadable", text))
-
-    def _check_strays(self) -> None:
-        events: Any = models.QuerySet(AuditEvent).order_by().annotate(own=_as_text("id"))
-        further = events.filter(sealed_seq__gte=self.size).order_by("sealed_seq")
-        for position, pk in further.values_list("sealed_seq", "own")[: self.most]:
-            text = f"The event {pk} bears the position {position}, which no checkpoint holds."
-            self._note(Fault("beyond", text, position, pk))
-        # One set less the other: whatever a planner thinks of their sizes, it reads each once.
-        owners: Any = EventDetail.objects.order_by().annotate(own=_as_text("event_id"))
-        strays = owners.values_list("own").difference(events.values_list("own"))
-        for (pk,) in strays.order_by("own")[: self.most]:
-            text = f"A value of the event {pk} is there, but not the event."
-            self._note(Fault("orphan", text, None, pk))
-        for (pk,) in events.filter(sealed_seq__lt=0).values_list("own")[: self.most]:
-            text = f"The event {pk} bears a position below nought."
-            self._note(Fault("beyond", text, None, pk))
-
-    def _check_waiting(self) -> None:
-        """Check who wrote what is not sealed yet, and whether there was more."""
-        try:
-            with closing(read_waiting("ORDER BY id")) as rows:
-                forged = (row.id for row, mac in rows if not vouched_entry(row.values, mac))
-                for pk in forged:
-                    text = (
-                        f"The event {pk}, which is not sealed yet, was not written by the service, "
-                        "or it was changed since."
-                    )
-                    self._note(Fault("forged", text, None, pk))
-        except UNREADABLE as error:
-            text = f"An event that is not sealed yet cannot be read: {error}"
-            self._note(Fault("unreadable", text))
+    def _check_beyond(self) -> None:
         if self.beyond:
             size, name = self.beyond[0]
             text = (
@@ -401,22 +352,6 @@ class _Pass:
                 f"position {self.size} on are missing."
             )
             raise Found(Fault("truncated", text, self.size))
-
-    def _check_head(self) -> None:
-        """Check what a sealer goes by. It vouches for nothing, but nothing is sealed while it is
-        wrong: so it comes last."""
-        head, newest = read_sizes()
-        if head != newest:
-            text = (
-                f"The head says that {head} events are sealed, and the newest checkpoint {newest}: "
-                "nothing can be sealed."
-            )
-            self._note(Fault("head", text))
-
-
-def _as_text(field: str) -> Cast:
-    # A value that somebody has spoiled must not keep the rest from being read.
-    return Cast(field, models.TextField())
 
 
 def _lies_before(row: Row, seq: int) -> bool:

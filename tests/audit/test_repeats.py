@@ -4,12 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from audit.forgetting import forget_events
 from audit.models import AuditEvent
-from audit.sealing import Sealed, accept, seal
+from audit.sealing import BrokenTree, Sealed, accept, seal
+from audit.verifying import verify
 from tests.audit.logs import events, make_people, see
 from tests.databases import triggers_off
 
@@ -20,7 +21,8 @@ LATER = timezone.now() + timedelta(hours=1)
 
 def copy_of(event: AuditEvent) -> dict[str, Any]:
     """Return a row as it is, its code included."""
-    return events().filter(pk=event.pk).values().get()
+    row: dict[str, Any] = events().filter(pk=event.pk).values().get()
+    return row
 
 
 def put_in(row: dict[str, Any]) -> None:
@@ -38,6 +40,8 @@ def test_what_was_forgotten_and_is_put_in_again_is_not_sealed_anew() -> None:
     for row in waiting:
         put_in(row)
     assert seal(now=LATER) == Sealed(size=size, refused=len(waiting))
+    found = {(it.code, it.event) for it in verify(most=99).faults}
+    assert found == {("repeated", str(it["id"])) for it in waiting}
     chosen = [it["id"] for it in waiting]
     assert accept(chosen, now=LATER).refused == len(waiting), "nobody vouches for a repeat"
     assert events().filter(sealed_seq=None).count() == len(waiting)
@@ -69,3 +73,11 @@ def test_what_somebody_has_spoiled_keeps_nothing_else_from_its_seal() -> None:
         cursor.execute("PRAGMA ignore_check_constraints = OFF")
     done = seal(now=timezone.now(), batch=1)
     assert (done.events, done.refused) == (number - 8, 8)
+    for table, column in (("treehead", "size"), ("checkpoint", "note")):
+        see(alice)
+        with triggers_off(), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"UPDATE audit_{table} SET {column} = CAST(X'ff' AS TEXT)")
+            with pytest.raises(BrokenTree, match="cannot be read"):
+                seal(now=timezone.now())
+            transaction.set_rollback(True)
+    assert seal(now=timezone.now()).events == 6

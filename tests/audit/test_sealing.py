@@ -11,7 +11,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from audit import merkle, notes, sealing, signers, tiles
+from audit import merkle, notes, rows, sealing, signers, tiles
 from audit.actors import Actor, Origin
 from audit.entries import FIELDS, canonical, hash_entry, spell_document
 from audit.events import Happening, Reference, record, record_many
@@ -203,7 +203,7 @@ def test_of_two_sealers_one_works() -> None:
 def seal_at_once(monkeypatch: pytest.MonkeyPatch) -> list[sealing.Sealed | None]:
     """Let two sealers find the same events before either begins to write, and return what they
     did, None for an error."""
-    find, meeting, mine = sealing.read_next, threading.Barrier(2), threading.local()
+    find, meeting, mine = rows.read_next, threading.Barrier(2), threading.local()
 
     def meet(*args: Any) -> Any:
         found = find(*args)

@@ -4,9 +4,13 @@ from datetime import UTC, datetime
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
+from audit.actors import Actor
+from audit.events import Reference, record
 from audit.evidence import FORGOTTEN
 from audit.forgetting import forget_events
+from audit.gaps import prepare_under_way, read_pending
 from audit.verifying import Kept, verify
 from tests.audit.logs import SIZE, at, erase_logs, events, make_people, seal_all, verdict
 
@@ -117,3 +121,45 @@ def test_strays_with_ids_that_are_none_are_named(kept: Kept) -> None:
         )
     codes = [it.code for it in verify([kept], most=100).faults]
     assert codes == ["erased", "missing", "beyond", "orphan"]
+
+
+@pytest.mark.parametrize("column", ["at", "facts", "subject_id", "id", "mac", "request_id"])
+def test_one_that_waits_and_cannot_be_read_hides_no_other_that_accounts_for_something(
+    kept: Kept, column: str
+) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("columns have types there")
+    about = Reference("user", make_people(1)[0])
+    record("user.erased", actor=Actor.system("test"), subject=about, now=timezone.now())
+    forget_events([at(5).pk])
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA ignore_check_constraints = ON")
+        cursor.execute(
+            f"UPDATE audit_auditevent SET {column} = CAST(X'ff' AS TEXT) "
+            "WHERE action = 'user.erased' AND sealed_seq IS NULL"
+        )
+        cursor.execute("PRAGMA ignore_check_constraints = OFF")
+    assert verdict(kept) == ("unreadable", None)
+    assert read_pending(prepare_under_way()).positions == [[5, 5]]
+
+
+@pytest.mark.parametrize("position", ["'x'", "7.5", "CAST(X'ff' AS TEXT)"])
+def test_nor_does_one_end_the_verification_whose_position_cannot_be_read_either(
+    kept: Kept, position: str
+) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("columns have types there")
+    erase_logs(make_people(1)[0])
+    forget_events([at(5).pk])
+    kept = seal_all()
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA ignore_check_constraints = ON")
+        cursor.execute(
+            f"UPDATE audit_auditevent SET facts = CAST(X'ff' AS TEXT), sealed_seq = {position} "
+            "WHERE sealed_seq = %s",
+            [SIZE],
+        )
+        cursor.execute("PRAGMA ignore_check_constraints = OFF")
+    faults = verify([kept], most=9).faults
+    assert ("missing", SIZE) in [(it.code, it.position) for it in faults]
+    assert ("missing", 5) not in [(it.code, it.position) for it in faults]

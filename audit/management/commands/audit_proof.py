@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from audit.management.shell import add_kept, misuse, read_sizes
 from audit.proving import NotSealed, prove
+from audit.tiles import DamagedTree
 from erasure.typeids import read_id, read_uuid
 
 
@@ -29,3 +30,5 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(prove(found, kept=read_sizes(kept))))
         except NotSealed:
             raise CommandError("There is no such event, or it is not sealed yet.") from None
+        except DamagedTree as error:
+            raise CommandError(f"No proof: {error}. Run verify_audit_log.") from error
