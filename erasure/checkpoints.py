@@ -23,6 +23,7 @@ from audit.models import Checkpoint
 from audit.notes import Signer, Verifier, read_jwk
 from audit.publishing import Publisher, register_archive, register_publishers
 from audit.signers import register_signer
+from audit.spoiled import HasId
 from erasure import signing
 from erasure.exceptions import LedgerUnavailable
 from erasure.finishing import LOGS
@@ -30,7 +31,7 @@ from erasure.ledger import Entry, open_ledger
 from erasure.ledgerfile import FileLedger, write_safely
 from erasure.ledgerstorage import StorageLedger
 from erasure.models import DeletionRequest
-from erasure.settling import is_begun
+from erasure.settling import is_begun, read_cursors
 
 FOLDER = "checkpoints"
 KEPT = 1_000
@@ -132,11 +133,11 @@ def _find_under_way(over: Collection[UUID]) -> Iterable[UUID]:
 
 def _find_begun() -> set[tuple[UUID, UUID, str]]:
     """Return subject, deletion and intent of what the database says is under way. Of an erasure
-    that keeps the logs it accounts for nothing."""
-    rows = DeletionRequest.objects.open().exclude(cursor={})
+    that keeps the logs it accounts for nothing, and neither does a row that cannot be read."""
+    rows = DeletionRequest.objects.open().filter(HasId("id"), HasId("subject_id"))
     return {
         (subject, pk, str(cursor.get("intent")))
-        for pk, subject, cursor in rows.values_list("pk", "subject_id", "cursor")
+        for cursor, pk, subject in read_cursors(rows, "subject_id")
         if is_begun(cursor) and LOGS not in str(cursor.get("spare"))
     }
 
