@@ -13,9 +13,10 @@ from audit.evidence import FORGOTTEN
 from audit.forgetting import forget_events, prune
 from audit.gaps import prepare_under_way
 from erasure import gate, retention
-from erasure.clocks import sweep
+from erasure.clocks import claim_sweep, sweep
+from erasure.ended import forget_ended
 from erasure.ledger import open_ledger
-from erasure.models import DeletionRequest, Heartbeat, LedgerMark
+from erasure.models import DeletionRequest, Heartbeat, LedgerMark, LegalHold
 from erasure.replay import replay
 from erasure.settling import PATIENCE, settle_intents
 from erasure.totals import SETTLED, read_totals, roll_up
@@ -310,3 +311,36 @@ def test_a_mark_that_cannot_be_compared_or_written_is_none(mark: str) -> None:
     assert retention.enforce(now=timezone.now(), execute=True)["audit.AuditEvent"] == 3
     row.refresh_from_db()
     assert set(row.facts) <= {rule.name for rule in retention.find_rules()}
+
+
+# --- the sweep itself ---------------------------------------------------------------------------
+
+
+def test_a_hold_without_an_id_keeps_no_other() -> None:
+    only_sqlite()
+    long_ago = timezone.now() - LONG_AGO
+    values = {"subject_kind": "user", "placed_at": long_ago, "released_at": long_ago}
+    holds = [LegalHold.objects.create(subject_id=person, **values) for person in make_people(2)]
+    spoil(holds[0], id="zz")
+    assert forget_ended(now=timezone.now(), execute=True) == {"erasure.LegalHold": 1}
+    assert LegalHold.objects.count() == 1
+
+
+@pytest.mark.parametrize("facts", [HUGE, "7"])
+def test_the_last_sweep_that_cannot_be_read_does_not_keep_the_next_from_its_end(
+    facts: str,
+) -> None:
+    spoil(Heartbeat.objects.create(name="sweep", at=timezone.now()), facts=facts)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE erasure_heartbeat SET at = %s", [never()])
+    now = timezone.now()
+    assert sweep(now=now, execute=True).failed == {}
+    assert Heartbeat.objects.get(name="sweep").at == now
+
+
+def test_a_turn_that_nobody_has_taken_keeps_nobody_from_sweeping() -> None:
+    Heartbeat.objects.create(name="sweep.begun", at=timezone.now())
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE erasure_heartbeat SET at = %s", [never()])
+    now = timezone.now()
+    assert [claim_sweep(now=now, every=DAY) for _ in range(2)] == [True, False]
