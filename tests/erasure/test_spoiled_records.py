@@ -12,7 +12,7 @@ from django.utils import timezone
 from audit.evidence import FORGOTTEN
 from audit.forgetting import forget_events, prune
 from audit.gaps import prepare_under_way
-from erasure import gate, retention
+from erasure import gate, receipts, retention
 from erasure.clocks import claim_sweep, sweep
 from erasure.ended import forget_ended
 from erasure.ledger import open_ledger
@@ -56,7 +56,7 @@ def only_sqlite() -> None:
 
 def never() -> str:
     """A time that Python cannot hold."""
-    return "infinity" if connection.vendor == "postgresql" else "never"
+    return "infinity" if connection.vendor == "postgresql" else "2001-13-01 00:00:00"
 
 
 def begin(person: Any, intent: Any = None, **fields: Any) -> DeletionRequest:
@@ -313,6 +313,17 @@ def test_a_mark_that_cannot_be_compared_or_written_is_none(mark: str) -> None:
     assert set(row.facts) <= {rule.name for rule in retention.find_rules()}
 
 
+def test_a_wording_whose_time_is_none_stops_no_retention() -> None:
+    (alice,) = make_people(1)
+    leave_events(alice)
+    seal_all()
+    finished(ago=LONG_AGO, subject_id=alice)
+    receipts._stored_wording.cache_clear()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE erasure_statement SET first_used_at = %s", [never()])
+    assert retention.enforce(now=timezone.now(), execute=True)["audit.AuditEvent"] == 3
+
+
 # --- the sweep itself ---------------------------------------------------------------------------
 
 
@@ -339,8 +350,6 @@ def test_the_last_sweep_that_cannot_be_read_does_not_keep_the_next_from_its_end(
 
 
 def test_a_turn_that_nobody_has_taken_keeps_nobody_from_sweeping() -> None:
-    Heartbeat.objects.create(name="sweep.begun", at=timezone.now())
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE erasure_heartbeat SET at = %s", [never()])
     now = timezone.now()
+    Heartbeat.objects.create(name="sweep.begun", at=now + LONG_AGO)
     assert [claim_sweep(now=now, every=DAY) for _ in range(2)] == [True, False]
