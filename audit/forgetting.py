@@ -19,11 +19,13 @@ from audit.doors import open_door
 from audit.entries import write_time
 from audit.events import record
 from audit.evidence import FORGOTTEN, Claims, Evidence, id_of
-from audit.leaves import read_authentic
+from audit.leaves import SignedTree, read_authentic
 from audit.models import AuditEvent, EventDetail
 from audit.rows import PLACE, Row, claim_of, keys_in
-from audit.sealing import seal
+from audit.sealing import read_sizes, seal
+from audit.spoiled import HasId
 from audit.statements import Among, as_array
+from audit.tiles import DamagedTree
 
 KEPT = Q(action=FORGOTTEN)
 """What is never removed, for the log could not be understood without."""
@@ -86,6 +88,16 @@ def find_forgettable(events: Any) -> Any:
     return events.exclude(sealed_seq=None).exclude(KEPT)
 
 
+def forbid_damage() -> None:
+    """Raise DamagedTree where nothing can be shown of any event, since the tree is not the one that
+    was signed, or its key is not at hand. For whoever would not look at an event again that was
+    refused: it may be what was sealed."""
+    head, _ = read_sizes()
+    signed = SignedTree().size
+    if not signed or not isinstance(head, int) or head > signed:
+        raise DamagedTree(f"{head} events are sealed, but {signed} are signed for")
+
+
 def prune(*, before: datetime, execute: bool, at_once: int = PRUNED_AT_ONCE) -> int:
     """Remove all sealed events from before a time, in transactions of some thousand, or only count
     them; return how many."""
@@ -94,7 +106,7 @@ def prune(*, before: datetime, execute: bool, at_once: int = PRUNED_AT_ONCE) -> 
         return old.count()
     removed, first, until = 0, 0, write_time(before.astimezone(UTC))
     while rows := list(
-        old.filter(sealed_seq__gte=first, sealed_seq__lt=_BEYOND)
+        old.filter(HasId("id"), sealed_seq__gte=first, sealed_seq__lt=_BEYOND)
         .order_by("sealed_seq")
         .values_list("sealed_seq", "id")[:at_once]
     ):
@@ -143,7 +155,7 @@ def _find_bare(claims: Claims, leaving: Collection[UUID]) -> list[int]:
         | Q(Among("person_id", subjects))
         | Q(Among("subject_id", subjects))
     )
-    rest = theirs.exclude(commitments={}).exclude(sealed_seq=None)
+    rest = theirs.filter(HasId("id")).exclude(commitments={}).exclude(sealed_seq=None)
     gone = set(leaving)
     ids = [pk for pk in rest.values_list("id", flat=True) if pk not in gone]
     evidence = Evidence(claims)

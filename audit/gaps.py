@@ -14,9 +14,9 @@ from django.db.models.functions import Cast
 
 from audit.entries import write_time
 from audit.evidence import CLAIMED, ENDINGS, FORGOTTEN, SLACK, Claims, Said, Span
-from audit.leaves import UNREADABLE
 from audit.models import AuditEvent
 from audit.rows import Row, claim_of, read_waiting
+from audit.spoiled import UNREADABLE
 from audit.tiles import BEYOND
 from audit.vouching import vouched_entry
 

@@ -6,17 +6,13 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError
-
 from audit import notes, signers
 from audit.entries import UNSPELLABLE, hash_entry
 from audit.merkle import Range
 from audit.models import Checkpoint
 from audit.rows import Row, read_among
+from audit.spoiled import UNREADABLE
 from audit.tiles import HASH, WIDTH, DamagedTree, Tiles, fold
-
-UNREADABLE = (DatabaseError, *UNSPELLABLE)
-"""What reading raises when a value is none that a service can have written."""
 
 
 def read_authentic(ids: Iterable[UUID]) -> Iterator[Row]:

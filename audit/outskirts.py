@@ -11,12 +11,12 @@ from django.db.models.functions import Cast, Coalesce, Length
 
 from audit.entries import leaf_of
 from audit.faults import Fault, Found, Note
-from audit.leaves import UNREADABLE
 from audit.merkle import Range
 from audit.models import AuditEvent, EventDetail, Tile
 from audit.repeats import Past, find_leaves
 from audit.rows import read_waiting
 from audit.sealing import read_sizes
+from audit.spoiled import UNREADABLE
 from audit.tiles import BEYOND, HASH, WIDTH, Tiles, key_of, place_of
 from audit.vouching import vouched_entry
 

@@ -5,11 +5,12 @@ from typing import Any
 from uuid import UUID
 
 from audit.entries import encode_entry, hash_entry, read_entry
-from audit.leaves import UNREADABLE, SignedTree
+from audit.leaves import SignedTree
 from audit.merkle import prove_consistency, prove_inclusion
 from audit.models import AuditEvent
 from audit.rows import read_rows
 from audit.snapshots import snapshot
+from audit.spoiled import UNREADABLE
 from audit.tiles import DamagedTree
 
 FORM = "sexton-audit-proof/1"

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from audit import notes, signers
 from audit.evidence import SLACK
-from audit.leaves import UNREADABLE
 from audit.models import Checkpoint
+from audit.spoiled import UNREADABLE
 from audit.tiles import HASH, LEVEL, sound_tiles
 
 TILES_AT_ONCE = 1_000

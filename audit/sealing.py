@@ -23,11 +23,11 @@ from audit import notes, signers
 from audit.actors import Actor
 from audit.entries import UNSPELLABLE, encode_entry, leaf_of
 from audit.events import record
-from audit.leaves import UNREADABLE
 from audit.merkle import Range
 from audit.models import AuditEvent, Checkpoint, TreeHead
 from audit.repeats import Past
 from audit.rows import Row, read_next
+from audit.spoiled import UNREADABLE
 from audit.statements import as_array
 from audit.tiles import DamagedTree, Tiles, extend
 from audit.vouching import vouched_entry

@@ -24,7 +24,6 @@ from audit.entries import UNSPELLABLE, commit, hash_entry
 from audit.evidence import ENDINGS, FORGOTTEN, Evidence, Said, read_claim
 from audit.faults import Fault, Found
 from audit.gaps import UnderWay, add_waiting, prepare_under_way, read_claims
-from audit.leaves import UNREADABLE
 from audit.merkle import Range
 from audit.models import Checkpoint
 from audit.outskirts import (
@@ -47,6 +46,7 @@ from audit.rows import (
 from audit.sealing import count_unsealed
 from audit.signers import verifiers
 from audit.snapshots import snapshot
+from audit.spoiled import UNREADABLE
 from audit.tiles import BEYOND, HASH, HEIGHT, WIDTH, Tiles, key_of, sound_tiles
 
 __all__ = ["Fault", "Found", "Kept", "Report", "verify"]

@@ -24,6 +24,7 @@ from audit.models import Checkpoint
 from audit.notes import Signer, Verifier, read_jwk
 from audit.publishing import Publisher, register_archive, register_publishers
 from audit.signers import register_signer
+from audit.spoiled import HasId
 from erasure import signing
 from erasure.exceptions import LedgerUnavailable
 from erasure.finishing import LOGS
@@ -31,7 +32,7 @@ from erasure.ledger import Entry, open_ledger
 from erasure.ledgerfile import FileLedger, write_safely
 from erasure.ledgerstorage import StorageLedger
 from erasure.models import DeletionRequest
-from erasure.settling import is_begun
+from erasure.settling import is_begun, read_cursors
 
 FOLDER = "checkpoints"
 KEPT = 1_000
@@ -42,8 +43,6 @@ WORDS = (
     "Keep this. With it anybody can show whether the audit log still says what it said now: save "
     "what follows as a file, and run manage.py verify_audit_log --since FILE."
 )
-
-BEGUN = ("pk", "subject_kind", "subject_id", "cursor")
 
 Publish = Callable[[int, str], None]
 
@@ -136,11 +135,11 @@ def _find_under_way(over: Collection[UUID]) -> Iterable[str]:
 
 def _find_begun() -> set[tuple[str, ...]]:
     """Return subject, deletion and intent of what the database says is under way. Of an erasure
-    that keeps the logs it accounts for nothing."""
-    rows = DeletionRequest.objects.open().exclude(cursor={})
+    that keeps the logs it accounts for nothing, and neither does a row that cannot be read."""
+    rows = DeletionRequest.objects.open().filter(HasId("id"), HasId("subject_id"))
     return {
         (key_of(kind, str(subject)), str(pk), str(cursor.get("intent")))
-        for pk, kind, subject, cursor in rows.values_list(*BEGUN)
+        for cursor, pk, kind, subject in read_cursors(rows, "subject_kind", "subject_id")
         if is_begun(cursor) and LOGS not in str(cursor.get("spare"))
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import models, transaction
 
+from audit.spoiled import HasId
 from erasure.policies import Keep, Policy, all_policies
 from erasure.stopping import is_stopping
 
@@ -41,6 +42,8 @@ def _find_spans() -> Iterator[tuple[Policy, str, timedelta]]:
 
 def _remove(over: Any) -> int:
     rows = 0
+    if isinstance(over.model._meta.pk, models.UUIDField):
+        over = over.filter(HasId("pk"))
     while not is_stopping() and (
         chunk := list(over.order_by().values_list("pk", flat=True)[:ROWS])
     ):

@@ -44,6 +44,9 @@ def read_mark(ledger: str) -> Mark | None:
             sql = f"SELECT position FROM {TABLE} WHERE ledger = %s"  # noqa: S608
             cursor.execute(sql, [ledger])
             row = cursor.fetchone()
+        if row and not isinstance(row[0], int):
+            # Nobody knows how far it was: as with one that was loaded, a replay begins anew.
+            return Mark(0, False, ())
         return Mark(row[0], True, ()) if row else None
     line, row = _ask(connection, ledger)
     if row is None:
@@ -81,7 +84,8 @@ def begin_mark(ledger: Ledger, now: datetime) -> None:
 def locked_mark(ledger: str) -> Iterator[None]:
     """Hold the mark in a transaction: whoever would replace its table has to wait."""
     with transaction.atomic():
-        LedgerMark.objects.select_for_update().filter(pk=ledger).first()
+        # Nothing of it is read but its key: the rest may be none that can be.
+        list(LedgerMark.objects.select_for_update().filter(pk=ledger).values_list("pk"))
         yield
 
 

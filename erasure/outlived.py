@@ -11,24 +11,21 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models import Q
-from django.utils.dateparse import parse_datetime
 
+from audit.spoiled import UNREADABLE, HasId
 from audit.statements import Among
 from erasure.models import DeletionRequest, Heartbeat
 from erasure.receipts import ReceiptMissing, forbid_changed
 from erasure.signing import InvalidReceipt, UnknownKey
 from erasure.subjects import get_kind, kind_names
-from erasure.totals import settled_until
+from erasure.totals import parse_past, read_facts, settled_until
 
 logger = logging.getLogger("sexton.erasure")
 
 NAME = "retention"
 SUBJECTS = 500
-
-UNREADABLE = (DatabaseError, ValueError, TypeError, OverflowError)
-"""What loading a row raises that no service can have written, such as a time without end."""
 
 Mark = tuple[datetime, UUID]
 Need = Literal["receipt", "key", "nothing"]
@@ -50,13 +47,15 @@ def find_outlived(
     Raises KeyMissing at a receipt that is needed and of which nobody can tell whether it is
     genuine, after what comes before.
     """
+    due = DeletionRequest.objects.filter(state="completed", finished_at__lte=cutoff)
+    if kind != "*":
+        due = due.filter(subject_kind=kind)
+    if passed := _after(due, mark).exclude(HasId("id")).count():
+        logger.warning("requests without an id are passed over", extra={"requests": passed})
+    due = due.filter(HasId("id"))
     unreadable = list[UUID]()
     while True:
-        done = DeletionRequest.objects.filter(state="completed", finished_at__lte=cutoff)
-        if kind != "*":
-            done = done.filter(subject_kind=kind)
-        if mark is not None:
-            done = done.filter(Q(finished_at__gt=mark[0]) | Q(finished_at=mark[0], pk__gt=mark[1]))
+        done = _after(due, mark)
         if unreadable:
             done = done.exclude(Among("id", unreadable))
         found, spoiled = _load(done.order_by("finished_at", "pk"))
@@ -73,6 +72,12 @@ def find_outlived(
             yield {kind: ids for kind, ids in gone.items() if ids}, mark
         if missing:
             raise missing
+
+
+def _after(due: Any, mark: Mark | None) -> Any:
+    if mark is None:
+        return due
+    return due.filter(Q(finished_at__gt=mark[0]) | Q(finished_at=mark[0], pk__gt=mark[1]))
 
 
 def _believe(
@@ -94,34 +99,33 @@ def _believe(
 
 def cutoff_of(retention: timedelta, now: datetime) -> datetime:
     """Return before when an erasure must have been finished for its retention to be over."""
-    settled = settled_until()
+    settled = settled_until(now)
     return now - retention if settled is None else min(now - retention, settled)
 
 
 def read_mark(name: str, latest: datetime) -> Mark | None:
     """Return how far sweeps have come under a name. A mark that nobody can have set, for it is no
     mark or lies after ``latest``, is none: they begin anew."""
-    past = Heartbeat.objects.filter(name=NAME).values_list("facts", flat=True).first()
-    return _parse(past.get(name), latest) if isinstance(past, dict) else None
+    return _parse(read_facts(NAME).get(name), latest)
 
 
 def set_mark(name: str, mark: Mark, latest: datetime, now: datetime) -> None:
     """Write how far a sweep has come, unless another is further already."""
     Heartbeat.objects.bulk_create([Heartbeat(name=NAME, at=now)], ignore_conflicts=True)
     with transaction.atomic(durable=True):
-        past = Heartbeat.objects.select_for_update().defer("at").get(name=NAME)
-        facts: Any = past.facts if isinstance(past.facts, dict) else {}
+        facts = read_facts(NAME, is_locked=True)
         known = _parse(facts.get(name), latest)
         if known is None or mark > known:
-            past.facts = {**facts, name: [mark[0].isoformat(), str(mark[1])]}
-            past.at = now
-            past.save()
+            # Marks alone are written again: what else stands there a database may refuse.
+            marks = {it: old for it in facts if (old := _parse(facts[it], now))} | {name: mark}
+            written = {it: [at.isoformat(), str(pk)] for it, (at, pk) in marks.items()}
+            Heartbeat.objects.filter(name=NAME).update(facts=written, at=now)
 
 
 def _parse(written: Any, latest: datetime) -> Mark | None:
     try:
-        at, pk = parse_datetime(written[0]), UUID(written[1])
-        return (at, pk) if at is not None and at <= latest else None
+        at, pk = parse_past(written[0], latest), UUID(written[1])
+        return (at, pk) if at is not None else None
     except (TypeError, ValueError, LookupError, AttributeError):
         return None
 

@@ -230,7 +230,8 @@ _UNSPELLABLE = (
 
 @cache
 def _stored_wording(digest: str) -> Wording:
-    return _ready(Statement.objects.get(pk=digest).content)
+    # Not its time, which may be none: the wording alone is signed.
+    return _ready(Statement.objects.only("content").get(pk=digest).content)
 
 
 def _present_wording(kind: str) -> Wording:

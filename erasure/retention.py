@@ -23,9 +23,10 @@ from django.core.checks import CheckMessage, Error, register
 from django.db import models, transaction
 from django.db.models import Q
 
-from audit.forgetting import find_forgettable, forget_events
+from audit.forgetting import find_forgettable, forbid_damage, forget_events
 from audit.models import AuditEvent
 from audit.rows import PLACE, Row
+from audit.spoiled import HasId
 from audit.statements import Among
 from erasure.models import DeletionRequest
 from erasure.outlived import KeyMissing, cutoff_of, find_outlived, read_mark, set_mark
@@ -106,30 +107,36 @@ def enforce(*, now: datetime, execute: bool) -> dict[str, int]:
 
     Each transaction removes at most a thousand rows. What is not done after a minute, or when the
     process is asked to end, is left for the next sweep, as is what a crash cut off: the mark moves
-    only after the rows. Raises KeyMissing, having done the rest.
+    only after the rows. A rule that fails keeps none of the others waiting: KeyMissing, the log's
+    DamagedTree and whatever else is raised when all had their turn. But as long as a rule cannot go
+    by the requests they stay, for they alone say what is due.
     """
     counts: dict[str, int] = defaultdict(int)
     until = time.monotonic() + BUDGET
-    missing: KeyMissing | None = None
+    errors: list[Exception] = []
     for rule in find_rules():
-        cutoff = cutoff_of(rule.retention, now)
-        # The log goes by requests; so of one that nobody can check yet, both stay.
-        needs: Any = {AuditEvent: "receipt", DeletionRequest: "key"}.get(rule.model, "nothing")
-        outlived = find_outlived(rule.kind, read_mark(rule.name, cutoff), cutoff, needs=needs)
+        # Up to where a key is missing all others have gone; how far they are else is not known.
+        is_held = any(not isinstance(error, KeyMissing) for error in errors)
+        if is_held and rule.model is DeletionRequest:
+            continue
         try:
-            for ids, mark in outlived:
+            cutoff = cutoff_of(rule.retention, now)
+            # The log goes by requests; so of one that nobody can check yet, both stay.
+            needs: Any = {AuditEvent: "receipt", DeletionRequest: "key"}.get(rule.model, "nothing")
+            since = read_mark(rule.name, cutoff)
+            for ids, mark in find_outlived(rule.kind, since, cutoff, needs=needs):
                 if rows := _clear(rule, ids, execute=execute):
                     counts[rule.policy.label] += rows
                 if execute:
                     set_mark(rule.name, mark, cutoff, now)
                 if execute and _is_over(until):
                     break
-        except KeyMissing as error:
-            missing = missing or error
+        except Exception as error:  # noqa: BLE001 - raised below, when all had their turn
+            errors.append(error)
         if execute and _is_over(until):
             break
-    if missing:
-        raise missing
+    if errors:
+        raise errors[0]
     return dict(counts)
 
 
@@ -148,6 +155,8 @@ def _clear(rule: Rule, by_kind: dict[str, list[UUID]], *, execute: bool) -> int:
             # Those that the log refuses to seal stay: whoever verifies it hears of them.
             events = find_forgettable(kept)
             rows += _remove_all(events, partial(forget_events, is_due=_due(rule, kind, ids)))
+            if events.exists():
+                forbid_damage()
         else:
             rows += _remove_all(kept, partial(_delete, rule.model))
     return rows
@@ -170,6 +179,8 @@ def _remove_all(kept: Any, remove: Callable[[list[Any]], int]) -> int:
     what was sealed stay."""
     rows = 0
     refused = list[Any]()
+    if isinstance(kept.model._meta.pk, models.UUIDField):
+        kept = kept.filter(HasId("pk"))
     while chunk := list(_without(kept, refused).order_by().values_list("pk", flat=True)[:ROWS]):
         with transaction.atomic(durable=True):
             removed = remove(chunk)

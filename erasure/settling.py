@@ -1,9 +1,10 @@
 """Finds out how intents ended whose worker died between the ledger and the database."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from audit.spoiled import UNREADABLE
 from erasure import gate, marks
 from erasure.ledger import Entry, open_ledger
 from erasure.models import DeletionRequest
@@ -29,7 +30,8 @@ def settle_intents(*, now: datetime) -> dict[str, int]:
         old = [entry for _, entry in begun if entry.at <= now - PATIENCE]
         living = set(find_living(old))
         gone = [entry for entry in old if entry not in living]
-        void = [entry for entry in living if entry.deletion_id not in _running(living, now)]
+        running = _running(living, now)
+        void = [entry for entry in living if entry.deletion_id not in running]
         ledger.finish(gone, "done")
         ledger.finish(void, "void")
         counts = {"done": len(gone), "void": len(void)}
@@ -38,15 +40,35 @@ def settle_intents(*, now: datetime) -> dict[str, int]:
 
 
 def _running(entries: Iterable[Entry], now: datetime) -> set[object]:
-    """Return the deletions that a worker has under a lease, or of which some pieces are done."""
+    """Return the deletions that a worker has under a lease, or of which some pieces are done, and
+    those of which nobody can tell."""
     ids = [entry.deletion_id for entry in entries]
     theirs = DeletionRequest.objects.filter(pk__in=ids)
     leased = theirs.filter(state="running", lease_until__gt=now)
-    begun = theirs.open().exclude(cursor={}).values_list("pk", "cursor")
     return {
         *leased.values_list("pk", flat=True),
-        *(pk for pk, cursor in begun if is_begun(cursor) and cursor.get("intent")),
+        *(pk for cursor, pk in read_cursors(theirs.open()) if _may_go_on(cursor)),
     }
+
+
+def _may_go_on(cursor: Any) -> bool:
+    return not isinstance(cursor, dict) or bool(is_begun(cursor) and cursor.get("intent"))
+
+
+def read_cursors(requests: Any, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the cursors of requests that have one, each with the request's id and with fields that
+    can be read. In the place of a cursor that cannot be stands None."""
+    rows = requests.exclude(cursor={})
+    try:
+        yield from list(rows.values_list("cursor", "pk", *names))
+        return
+    except UNREADABLE:
+        pass
+    for pk, *rest in list(rows.values_list("pk", *names)):
+        try:
+            yield from list(rows.filter(pk=pk).values_list("cursor", "pk", *names))
+        except UNREADABLE:
+            yield None, pk, *rest
 
 
 def is_begun(cursor: Any) -> bool:

@@ -4,17 +4,22 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, models
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from audit.models import AuditEvent, EventDetail
+from audit import signers
+from audit.models import AuditEvent, Checkpoint, EventDetail
+from audit.sealing import seal
+from audit.tiles import DamagedTree
 from erasure import outlived, policies, retention
 from erasure.clocks import sweep
 from erasure.models import DeletionRequest, Heartbeat, LegalHold
 from erasure.policies import DELETE, Keep, Loose, policy
 from erasure.signing import UnknownKey
 from tests.bystanders import charlie_untouched, read_rows
+from tests.databases import triggers_off
 from tests.erasure.clockwork import DAY, finished
 from tests.factories import OrganizationFactory, UserFactory
 
@@ -76,6 +81,11 @@ def event(subject_id: Any = None, **fields: Any) -> AuditEvent:
     }
     made: AuditEvent = AuditEvent.objects.create(**{**values, **fields})
     return made
+
+
+def write_note(note: str) -> None:
+    with triggers_off():
+        Checkpoint.objects.update(note=note)
 
 
 def exists(*rows: Any) -> list[bool]:
@@ -306,6 +316,53 @@ def test_a_time_that_is_spelled_otherwise_is_gone_through_once(spelling: str) ->
     for execute in (False, True):
         retention.enforce(now=timezone.now(), execute=execute)
     assert exists(*events) == [False, True], "its receipt is not genuine any more"
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+@pytest.mark.parametrize("waits", [True, False])
+def test_while_the_log_forgets_nothing_what_it_goes_by_stays_and_the_rest_goes(
+    monkeypatch: pytest.MonkeyPatch, is_signed: bool, waits: bool
+) -> None:
+    with charlie_untouched():
+        old = finished(ago=3 * YEAR + DAY)
+        sealed = event(old.subject_id)
+        seal(now=timezone.now())
+        happened = [sealed, event(old.subject_id)] if waits else [sealed]
+        ended = {"subject_kind": "user", "subject_id": old.subject_id, "reason": "x"}
+        hold = LegalHold.objects.create(**ended, placed_at=old.due_at)
+        note = Checkpoint.objects.get().note
+        with monkeypatch.context() as broken:
+            if is_signed:
+                write_note("x")
+            else:
+                broken.setattr(signers, "_signer", [])
+                broken.setattr(signers, "_verifiers", [])
+            kind = ImproperlyConfigured if waits and not is_signed else DamagedTree
+            for _ in range(2):
+                with pytest.raises(kind):
+                    retention.enforce(now=timezone.now(), execute=True)
+            assert exists(old, hold, *happened) == [True, False, *(True for _ in happened)]
+            failed = sweep(now=timezone.now(), execute=True).failed["retention"]
+            assert failed in ("BrokenTree", "DamagedTree", "ImproperlyConfigured")
+        write_note(note)
+        enforce()
+    assert exists(old, *happened) == [False, *(False for _ in happened)]
+
+
+def test_a_rule_that_fails_keeps_none_but_the_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, clear = finished(ago=3 * YEAR + DAY), retention._clear
+    happened = event(old.subject_id)
+
+    def fail(rule: retention.Rule, *args: Any, **options: Any) -> int:
+        if rule.model is LegalHold:
+            raise OSError
+        return clear(rule, *args, **options)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(retention, "_clear", fail)
+        assert sweep(now=timezone.now(), execute=True).failed == {"retention": "OSError"}
+    assert exists(old, happened) == [True, False]
+    assert enforce() == {"erasure.DeletionRequest": 1}
 
 
 @pytest.mark.usefixtures("_house")
