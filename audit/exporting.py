@@ -33,6 +33,7 @@ from operator import attrgetter, itemgetter
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils import timezone
 
 from audit.entries import UNSPELLABLE, encode_entry, hash_entry
@@ -125,6 +126,7 @@ def _lines(wanted: Wanted, kept: Iterable[int], *, with_details: bool) -> Genera
         pending = asdict(read_pending(under_way)) if wanted.is_everything else {}
         yield _head(note, wanted, pending, with_details=with_details)
         tiles, next_one = Tiles(), 0
+        is_typed = connections[DEFAULT_DB_ALIAS].vendor == "postgresql"
         cuts = sorted({*kept, *(it for it in sizes if isinstance(it, int))})
         with closing(_rows(wanted, size)) as rows:
             for batch in _batches(_one_each(rows, tiles)):
@@ -132,7 +134,7 @@ def _lines(wanted: Wanted, kept: Iterable[int], *, with_details: bool) -> Genera
                 for row in batch:
                     seq = row.seq or 0
                     try:
-                        line = _line(row, details.get(seq, ()))
+                        line = _line(row, details.get(seq, ()), is_typed=is_typed)
                     except UNSPELLABLE:
                         continue
                     if seq > next_one:
@@ -235,11 +237,13 @@ def _skip(tiles: Tiles, start: int, end: int, cuts: Sequence[int], broken: list[
     return json.dumps({"skip": nodes}) + "\n"
 
 
-def _line(row: Row, details: Sequence[Detail]) -> str:
+def _line(row: Row, details: Sequence[Detail], *, is_typed: bool) -> str:
     """Return an event's line. Raises what UNSPELLABLE names."""
     # The entry is JSON already, in the very spelling that was hashed.
     event = encode_entry(row.values).decode("ascii")
-    if not _PLAIN.fullmatch(" ".join(map(str, _plain(row.values)))):
+    # Where columns have types only a time can be none: an infinite one.
+    plain = _plain(row.values)
+    if plain[0] is None or not (is_typed or _PLAIN.fullmatch(" ".join(map(str, plain)))):
         raise ValueError("a time or an id that is none")
     found = {
         it.field: {"value": it.value, "salt": it.salt.hex()}

@@ -9,6 +9,7 @@ from django.db import connection
 
 EVERYWHERE: dict[str, tuple[str, str]] = {
     "a number that is too long": ("facts", f"""'{{"n": 1{"0" * 5_000}}}'"""),
+    "a time without end": ("at", "'infinity'"),
 }
 UNTYPED: dict[str, tuple[str, str]] = {
     "a document that is too deep": ("facts", f"'{'[' * 50_000}{']' * 50_000}'"),
