@@ -61,7 +61,7 @@ PATIENCE, PAUSE = 5.0, 0.1
 
 _plain = itemgetter(*(PLACE[name] for name in ("at", "id", *IDS)))
 _PLAIN = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z [0-9a-f-]{36}( None| [0-9a-f-]{36}){5}", re.ASCII
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z [0-9a-f-]{36}(?: None| [0-9a-f-]{36}){5}", re.ASCII
 )
 """What an entry holds without quotes of its own: a time, the event's id, and other ids."""
 
