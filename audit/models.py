@@ -97,7 +97,8 @@ class AuditEvent(models.Model):
     @property
     def is_forged(self) -> bool:
         """Whether it waits for its seal and is not as the service wrote it, if the service did."""
-        mac = None if self.mac is None else bytes(self.mac)
+        # Of a number bytes() would make so many of nought.
+        mac = bytes(self.mac) if isinstance(self.mac, bytes | memoryview) else None
         return self.sealed_seq is None and not vouched_entry(self._values(), mac)
 
     @property
