@@ -1,14 +1,17 @@
 """The audit log, for reading."""
 
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
 from audit.models import AuditEvent, EventDetail
-from audit.querying import about
+from audit.querying import about, read_events, read_rest
+from audit.spoiled import UNREADABLE
 from erasure.desk.pages import ReadOnlyAdmin
 from erasure.desk.shown import show_id, show_person, tell_facts
 from erasure.desk.staff import by_time, date_column, find_id
@@ -29,6 +32,23 @@ class Story(admin.SimpleListFilter):
         return queryset.filter(about(found)) if found else queryset
 
 
+class Values(admin.AllValuesFieldListFilter):
+    """The values that there are, without those that cannot be read."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lookup_choices: Any = read_rest(self.lookup_choices)
+
+
+class Events(ChangeList):
+    """A page of events, without those that somebody has spoiled."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        events: Any = self.result_list
+        self.result_list = read_events(events, most=self.list_max_show_all)
+
+
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin):
     actions = None
@@ -42,7 +62,13 @@ class AuditEventAdmin(ReadOnlyAdmin):
         "shown_facts",
         "place",
     )
-    list_filter = (Story, "action", "channel", "outcome", by_time("at", "time"))
+    list_filter = (
+        Story,
+        ("action", Values),
+        ("channel", Values),
+        ("outcome", Values),
+        by_time("at", "time"),
+    )
     list_per_page = 50
     show_full_result_count = False
     id_columns = ("pk", "subject_id", "actor_id", "person_id", "organization_id", "credential_id")
@@ -69,6 +95,15 @@ class AuditEventAdmin(ReadOnlyAdmin):
     def get_ordering(self, request: HttpRequest) -> tuple[str, str]:
         # A story is read from its beginning.
         return ("at", "id") if request.GET.get(Story.parameter_name) else ("-at", "-id")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return Events
+
+    def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> AuditEvent | None:
+        found: AuditEvent | None = None
+        with suppress(*UNREADABLE):
+            found = super().get_object(request, *args, **kwargs)
+        return None if found is None or found.is_spoiled else found
 
     @admin.display(description="Subject")
     def subject(self, event: AuditEvent) -> str:
@@ -102,9 +137,9 @@ class AuditEventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Details")
     def details(self, event: AuditEvent) -> str:
-        kept = EventDetail.objects.filter(event_id=event.pk).order_by("field")
+        kept = read_rest(EventDetail.objects.filter(event_id=event.pk).order_by("field"))
         rows = [
-            (row.field.replace("_", " ").capitalize(), row.value, show_person(row.person_id))
+            (str(row.field).replace("_", " ").capitalize(), row.value, show_person(row.person_id))
             for row in kept
         ]
         if not rows:

@@ -12,7 +12,7 @@ from django.db import models
 from django.db.models import Q
 from uuid_utils.compat import uuid7
 
-from audit.entries import FIELDS, encode_entry, write_time
+from audit.entries import FIELDS, UNSPELLABLE, encode_entry, write_time
 from audit.querysets import AppendOnlyQuerySet
 from audit.vouching import vouch, vouched_entry
 
@@ -97,8 +97,18 @@ class AuditEvent(models.Model):
     @property
     def is_forged(self) -> bool:
         """Whether it waits for its seal and is not as the service wrote it, if the service did."""
-        mac = None if self.mac is None else bytes(self.mac)
+        # Of a number bytes() would make so many of nought.
+        mac = bytes(self.mac) if isinstance(self.mac, bytes | memoryview) else None
         return self.sealed_seq is None and not vouched_entry(self._values(), mac)
+
+    @property
+    def is_spoiled(self) -> bool:
+        """Whether a value of it is of a kind that no service can have written."""
+        try:
+            encode_entry(self._values())
+        except (AttributeError, ArithmeticError, *UNSPELLABLE):
+            return True
+        return not (isinstance(self.facts, dict) and isinstance(self.sealed_seq, int | None))
 
     @property
     def place(self) -> str:

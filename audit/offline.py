@@ -30,6 +30,9 @@ from audit.notes import (
 )
 
 GOOD, BAD, MISUSED, OPEN = range(4)
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading raises when a file is none that the service has written."""
+
 EXPORT, PROOF = "sexton-audit-export/1", "sexton-audit-proof/1"
 
 
@@ -72,7 +75,7 @@ def check(path: Path, keys: Sequence[Verifier], since: Sequence[str] = ()) -> Ch
         if head.get("form") != EXPORT:
             raise Bad("It is neither an export nor a proof.")
         return _check_export(path, head, keys, since)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise Bad(f"It cannot be read: {error}") from error
 
 
@@ -144,10 +147,15 @@ def _check_export(
             if is_whole:
                 _check_gap(evidence, pending, start, tree.size, done)
             continue
+        if "broken" in line:
+            raise Bad(f"Nothing stands for the event at position {start}: {line['broken']}.")
         if line["position"] != start:
             raise Bad(f"The event at position {start} is missing.")
-        _check_details(line, evidence if is_whole and has_details else None, pending, done)
-        tree.append(hash_object(line["event"]))
+        try:
+            _check_details(line, evidence if is_whole and has_details else None, pending, done)
+            tree.append(hash_object(line["event"]))
+        except UNREADABLE as error:
+            raise Bad(f"The event at position {start} cannot be read: {error}") from error
         done.events += 1
         _compare(tree, older, done)
     if tree.size != checkpoint.size:

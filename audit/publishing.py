@@ -15,7 +15,9 @@ from typing import Any
 from django.db.models import Q, Subquery
 from django.db.models.functions import Coalesce
 
+from audit import signers
 from audit.models import Checkpoint, Publication
+from audit.notes import InvalidNote, open_note
 
 logger = logging.getLogger("sexton.audit")
 
@@ -59,7 +61,8 @@ def publish(*, now: datetime) -> dict[str, str]:
     # Before the newest, so that another sealer's cannot seem to be ahead of it. Times stay in the
     # database, which can hold some that Python cannot.
     known = {it.name: it for it in Publication.objects.defer("at")}
-    newest = Checkpoint.objects.last()
+    # Its note is read where a failure is told: it may be bytes that are no text.
+    newest: Any = Checkpoint.objects.defer("note").last()
     failed: dict[str, str] = {}
     if newest is None:
         return failed
@@ -70,9 +73,11 @@ def publish(*, now: datetime) -> dict[str, str]:
             past.size = 0
         if past.size == newest.size:
             continue
-        if past.size < newest.size and _had_one_lately(publisher, now):
+        is_ahead = isinstance(newest.size, int) and past.size >= newest.size
+        if not is_ahead and _had_one_lately(publisher, now):
             continue
         try:
+            _check(newest)
             publisher.publish(newest.size, newest.note)
         except Exception as error:
             # The next seal tries again; the others still get theirs.
@@ -89,6 +94,13 @@ def count_behind() -> int:
     is not: after a restored backup, or because somebody wrote so."""
     newest = Subquery(Checkpoint.objects.order_by("-size").values("size")[:1])
     return Publication.objects.filter(~Q(error="") | Q(size__gt=Coalesce(newest, 0))).count()
+
+
+def _check(newest: Checkpoint) -> None:
+    """Raise InvalidNote unless it is a checkpoint of this size that the service signed: what has
+    left the machine nobody calls back, and the log would be held against it for good."""
+    if open_note(newest.note, signers.verifiers()).size != newest.size:
+        raise InvalidNote("It is another size's.")
 
 
 def _had_one_lately(publisher: Publisher, now: datetime) -> bool:

@@ -1,5 +1,7 @@
 """Which events somebody wants to see: one set of conditions for the API, the shell and exports."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -11,7 +13,11 @@ from django.db.models import Q
 
 from audit.entries import FIELDS
 from audit.models import AuditEvent
+from audit.spoiled import UNREADABLE
 from audit.statements import Among
+
+PATIENCE = 1_000
+"""So many rows are read one by one where one of them cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +87,45 @@ def read_page(wanted: Wanted, *, before: UUID | None, limit: int) -> list[AuditE
     rows = wanted.rows()
     if before is not None:
         rows = rows.filter(id__lt=before)
-    return list(rows[:limit])
+    return read_events(rows, most=limit)
+
+
+def read_events(events: Any, *, most: int) -> list[AuditEvent]:
+    """Return the first events of a query without those that somebody has spoiled, which
+    ``verify_audit_log`` names: the rest must be seen all the same."""
+    with suppress(*UNREADABLE):
+        found = list(events[:most])
+        if not any(one.is_spoiled for one in found):
+            return found
+    return list(islice((one for one in _read_alone(events) if not one.is_spoiled), most))
+
+
+def read_rest(rows: Any) -> list[Any]:
+    """Return the rows of a query without those that cannot be read."""
+    try:
+        return list(rows)
+    except UNREADABLE:
+        return list(_read_alone(rows))
 
 
 def read_genuine(events: Any, *, most: int) -> list[AuditEvent]:
     """Return the first events of a query without those that the service did not write."""
-    return list(
-        islice((one for one in events.iterator(chunk_size=most) if not one.is_forged), most)
-    )
+    try:
+        return _take_genuine(events.iterator(chunk_size=most), most)
+    except UNREADABLE:
+        return _take_genuine(_read_alone(events), most)
+
+
+def _take_genuine(events: Iterator[AuditEvent], most: int) -> list[AuditEvent]:
+    fine = (one for one in events if not (one.is_spoiled or one.is_forged))
+    return list(islice(fine, most))
+
+
+def _read_alone(rows: Any) -> Iterator[Any]:
+    # By their number: of an id, too, it may be that it cannot be read.
+    for number in range(min(rows.count(), PATIENCE)):
+        with suppress(*UNREADABLE):
+            yield from list(rows[number : number + 1])
 
 
 def about(person_or_organization: UUID) -> Q:

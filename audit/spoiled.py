@@ -10,7 +10,7 @@ UNREADABLE = (
     ValueError,
     TypeError,
     AttributeError,
-    OverflowError,
+    ArithmeticError,
     RecursionError,
 )
 """What loading such a row raises, as for a time without end or a number that is too long."""

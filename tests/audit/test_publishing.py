@@ -244,6 +244,41 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
+GARBAGE = {
+    "words": ("note", "'garbage'"),
+    "another size": ("size", "7"),
+    "nothing": ("note", "''"),
+    "bytes": ("note", "X'ff'"),
+    "bytes as text": ("note", "CAST(X'ff' AS TEXT)"),
+    "a size that is none": ("size", "'x'"),
+    "a part": ("size", "6.5"),
+}
+"""What somebody may write over the newest checkpoint, the last four where columns have no types."""
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_what_the_service_did_not_sign_leaves_nowhere_and_is_told(
+    taken: list[int], name: str
+) -> None:
+    column, value = GARBAGE[name]
+    if connection.vendor != "sqlite" and name in list(GARBAGE)[3:]:
+        pytest.skip("columns have types there")
+    write()
+    now = timezone.now() + timedelta(days=2)
+    seal(now=now)
+    genuine = Checkpoint.objects.values("size", "at", "note").get(size=6)
+    with triggers_off(), connection.cursor() as cursor:
+        cursor.execute(f"UPDATE audit_checkpoint SET {column} = {value} WHERE size = 6")
+        assert list(publish(now=now)) == ["taker"]
+        assert taken == [3]
+        noted = Publication.objects.get()
+        assert (noted.size, bool(noted.error), count_behind()) == (3, True, 1)
+        cursor.execute("DELETE FROM audit_checkpoint WHERE size <> 3")
+        Checkpoint.objects.create(**genuine)
+    assert publish(now=now) == {}
+    assert (taken, count_behind()) == ([3, 6], 0)
+
+
 def test_a_size_that_is_ahead_of_the_log_is_told_and_holds_nothing_back(taken: list[int]) -> None:
     now = timezone.now()
     assert count_behind() == 0

@@ -1,6 +1,7 @@
 """``manage.py audit_log``: read the log on the shell, or write it as a file that proves itself."""
 
 import json
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from audit.exporting import NothingSealed, export
 from audit.management.shell import add_filters, add_kept, read_sizes, wanted_from
 from audit.models import AuditEvent
 from audit.querying import describe, read_page
+from audit.tiles import DamagedTree
 from erasure.typeids import spell_id
 
 
@@ -47,13 +49,21 @@ class Command(BaseCommand):
             raise CommandError(
                 "Nothing is sealed: there is no event yet, or seal_audit_log says why."
             ) from None
-        with closing(lines):
-            if str(path) == "-":
-                self.stdout.writelines(lines)
-                return
-            with path.open("x") as file:
-                path.chmod(0o600)
-                file.writelines(lines)
+        try:
+            with closing(lines):
+                self._write(path, lines)
+        except DamagedTree as error:
+            raise CommandError(
+                f"The export is broken, and no verifier accepts it: {error}. See verify_audit_log."
+            ) from error
+
+    def _write(self, path: Path, lines: Iterable[str]) -> None:
+        if str(path) == "-":
+            self.stdout.writelines(lines)
+            return
+        with path.open("x") as file:
+            path.chmod(0o600)
+            file.writelines(lines)
 
 
 def _as_line(event: AuditEvent) -> str:
