@@ -192,7 +192,8 @@ def _vouched(row: Row, mac: bytes | None, accepted: Collection[UUID]) -> bytes:
     if (entry := vouched_entry(row.values, mac)) or not accepted:
         return entry
     with suppress(*UNSPELLABLE):
-        if UUID(row.id) in accepted:
+        # SQLite can hold the same id once more, in another spelling.
+        if UUID(row.id) in accepted and str(UUID(row.id)) == row.id:
             return encode_entry(row.values)
     return b""
 
