@@ -53,7 +53,7 @@ def _check_strays(size: int, most: int, note: Note) -> None:
     further = events.filter(sealed_seq__gte=size).order_by("sealed_seq")
     for position, pk in further.values_list("sealed_seq", "own")[:most]:
         text = f"The event {pk} bears the position {position}, which no checkpoint holds."
-        note(Fault("beyond", text, position, pk))
+        note(Fault("beyond", text, position if isinstance(position, int) else None, pk))
     # One set less the other: whatever a planner thinks of their sizes, it reads each once.
     owners: Any = EventDetail.objects.order_by().annotate(own=_as_text("event_id"))
     strays = owners.values_list("own").difference(events.values_list("own"))

@@ -150,6 +150,9 @@ def seal_batch(
                 rows, leaves = zip(*vouched, strict=True)
                 _append(head, rows, leaves, signer, now.replace(microsecond=0))
                 return done
+            if head.size != _size():
+                # One that is empty or there twice, which is never as large as it was found to be.
+                raise BrokenTree(f"the head says {head.size!r}, which is no number of events")
             # Another sealer was here since, and what was found may be sealed.
 
 
