@@ -1,5 +1,6 @@
 """An event is sealed once, whoever puts a copy of it in again."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -8,10 +9,11 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from audit.forgetting import forget_events
-from audit.models import AuditEvent
+from audit.models import AuditEvent, Tile
 from audit.sealing import BrokenTree, Sealed, accept, seal
+from audit.tiles import WIDTH
 from audit.verifying import verify
-from tests.audit.logs import events, make_people, see
+from tests.audit.logs import events, make_people, see, verdict, write_log
 from tests.databases import triggers_off
 
 pytestmark = pytest.mark.django_db
@@ -45,6 +47,49 @@ def test_what_was_forgotten_and_is_put_in_again_is_not_sealed_anew() -> None:
     chosen = [it["id"] for it in waiting]
     assert accept(chosen, now=LATER).refused == len(waiting), "nobody vouches for a repeat"
     assert events().filter(sealed_seq=None).count() == len(waiting)
+
+
+@pytest.mark.parametrize("size", [5, 300])
+def test_nor_is_it_while_its_leaf_is_taken_out_of_the_tree(size: int) -> None:
+    alice, bob = make_people(2)
+    see(alice, times=1)
+    row = copy_of(events().get())
+    seal(now=LATER)
+    assert forget_events([row["id"]]) == 1
+    write_log([bob], size)
+    seal(now=LATER)
+    tile = Tile.objects.get(pk=0)
+    whole = bytes(tile.hashes)
+    with triggers_off():
+        put_in(row)
+        Tile.objects.filter(pk=0).update(hashes=bytes(32) + whole[32:])
+        with suppress(BrokenTree):
+            assert seal(now=LATER).refused == 1
+        Tile.objects.filter(pk=0).update(hashes=whole)
+    assert verdict() == ("repeated", None)
+    assert seal(now=LATER).refused == 1
+
+
+def test_only_what_was_sealed_since_it_was_made_is_gone_through() -> None:
+    alice, bob = make_people(2)
+    write_log([bob], WIDTH)
+    seal(now=timezone.now() - timedelta(days=3))
+    see(alice, times=1)
+    row = copy_of(events().get(sealed_seq=None))
+    see(bob, times=1)
+    late = copy_of(events().filter(sealed_seq=None).latest("id"))
+    with triggers_off():
+        events().filter(pk=late["id"]).delete()
+        seal(now=LATER)
+        assert forget_events([row["id"]]) == 1
+        write_log([bob], WIDTH)
+        seal(now=LATER)
+        put_in(late)
+        put_in(row)
+        Tile.objects.filter(pk=0).update(hashes=bytes(32 * WIDTH))
+        done = seal(now=LATER)
+    assert (done.events, done.refused) == (1, 1)
+    assert not events().filter(pk=late["id"], sealed_seq=None).exists()
 
 
 def test_what_is_older_than_the_newest_checkpoint_and_was_never_sealed_is() -> None:
