@@ -12,7 +12,9 @@ from audit.merkle import Range
 from audit.models import Checkpoint
 from audit.rows import Row, read_among
 from audit.spoiled import UNREADABLE
-from audit.tiles import HASH, WIDTH, DamagedTree, Tiles, fold
+from audit.tiles import HASH, WIDTH, DamagedTree, Tiles, fold, read_leaves
+
+TILES_AT_ONCE = 1_000
 
 
 def read_authentic(ids: Iterable[UUID]) -> Iterator[Row]:
@@ -53,17 +55,34 @@ class SignedTree:
         self._check(0, index)
         return self.tiles.tile(0, index)[place * HASH : (place + 1) * HASH]
 
+    def grew_from(self, older: notes.Checkpoint) -> bool:
+        """Whether an older checkpoint is of this tree. Raises DamagedTree."""
+        return older.size <= self.size and self.tiles.range(older.size).root() == older.root
+
+    def blocks(self, start: int = 0) -> Iterator[bytes]:
+        """Yield the leaves that were signed, those of a tile at a time, from that on in which a
+        position is. Raises DamagedTree."""
+        full, rest = divmod(self.size, WIDTH)
+        for first in range(start // WIDTH, full, TILES_AT_ONCE):
+            for index, hashes in read_leaves(first, min(first + TILES_AT_ONCE, full)):
+                self._compare(0, index, hashes)
+                yield hashes
+        if rest:
+            yield self.tiles.tile(0, full)[: rest * HASH]
+
     def _check(self, level: int, index: int) -> None:
         """Follow a tile up to one that the signed root is made of: the last of a level."""
         if (level, index) in self._good or index == self.size // WIDTH ** (level + 1):
             return
+        self._compare(level, index, self.tiles.tile(level, index))
+        self._good.add((level, index))
+
+    def _compare(self, level: int, index: int, hashes: bytes) -> None:
         above, place = divmod(index, WIDTH)
-        hashes = self.tiles.tile(level, index)
         node = self.tiles.tile(level + 1, above)[place * HASH : (place + 1) * HASH]
         if len(hashes) != WIDTH * HASH or fold(hashes) != node:
             raise DamagedTree(f"the tile {index} of level {level} is not what was signed")
         self._check(level + 1, above)
-        self._good.add((level, index))
 
 
 def _read(ids: list[UUID]) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 what lies beyond the tree, what waits for its seal, and what the sealer goes by."""
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 from django.db import models
@@ -17,7 +17,7 @@ from audit.repeats import Past, find_leaves
 from audit.rows import read_waiting
 from audit.sealing import read_sizes
 from audit.spoiled import UNREADABLE
-from audit.tiles import BEYOND, HASH, WIDTH, Tiles, key_of, place_of
+from audit.tiles import BEYOND, HASH, WIDTH, DamagedTree, Tiles, key_of, place_of
 from audit.vouching import vouched_entry
 
 
@@ -53,7 +53,7 @@ def _check_strays(size: int, most: int, note: Note) -> None:
     further = events.filter(sealed_seq__gte=size).order_by("sealed_seq")
     for position, pk in further.values_list("sealed_seq", "own")[:most]:
         text = f"The event {pk} bears the position {position}, which no checkpoint holds."
-        note(Fault("beyond", text, position, pk))
+        note(Fault("beyond", text, position if isinstance(position, int) else None, pk))
     # One set less the other: whatever a planner thinks of their sizes, it reads each once.
     owners: Any = EventDetail.objects.order_by().annotate(own=_as_text("event_id"))
     strays = owners.values_list("own").difference(events.values_list("own"))
@@ -82,7 +82,10 @@ def check_waiting(note: Note) -> None:
     except UNREADABLE as error:
         text = f"An event that is not sealed yet cannot be read: {error}"
         note(Fault("unreadable", text))
-    again = find_leaves(old) if old else set()
+    again = set[bytes]()
+    # Where the tree is damaged, that has been named.
+    with suppress(DamagedTree):
+        again.update(find_leaves(old))
     for pk in sorted(old[leaf] for leaf in again):
         text = f"The event {pk}, which is not sealed yet, was sealed before: it was put in again."
         note(Fault("repeated", text, None, pk))

@@ -5,6 +5,7 @@ database, or are brought into the same form here.
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -23,6 +24,8 @@ MANY = 5_000
 
 PLACE = {name: number for number, name in enumerate(FIELDS)}
 
+_WRITTEN = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)((?!\.000000)\.\d{6})?", re.ASCII)
+"""A time as SQLite keeps it: in UTC, without a fraction of nought."""
 
 _CLAIM = [PLACE[name] for name in CLAIMED]
 _PEOPLE = [PLACE[name] for name in ("actor_kind", "actor_id", "person_id", "subject_id")]
@@ -129,7 +132,7 @@ def _read(
     """Yield further columns as they are, and the values of an entry."""
     connection: Any = connections[DEFAULT_DB_ALIAS]
     is_postgres = connection.vendor == "postgresql"
-    columns = ", ".join([*further, *(map(_as_text, FIELDS) if is_postgres else FIELDS)])
+    columns = ", ".join([*further, *map(_as_text if is_postgres else _as_kept, FIELDS)])
     sql = f"SELECT {columns} FROM {TABLE} {where}"  # noqa: S608 - names of our own
     first = len(further)
     with connection.chunked_cursor() as cursor:
@@ -188,13 +191,20 @@ def _among(ids: Sequence[str]) -> tuple[str, Any]:
 
 def _as_text(field: str) -> str:
     if field == "at":
-        # Not to_char's own T and Z: they are literals there.
-        return """to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+        # Not to_char's own T and Z: they are literals there. It leaves out that a year was before
+        # Christ.
+        text = """to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+        return f"CASE WHEN at < '0001-01-01Z' THEN at::text ELSE {text} END"
     if field == "id" or (field.endswith("_id") and field != "request_id"):
         return f"{field}::text"
     if field in ("facts", "commitments"):
         return f"{field}::text"
     return field
+
+
+def _as_kept(field: str) -> str:
+    # The driver makes a time of a column of times, and breaks off where it cannot.
+    return "+at" if field == "at" else field
 
 
 def _spell_sqlite(values: Sequence[Any]) -> Sequence[Any]:
@@ -228,7 +238,8 @@ def _dash(value: str | None) -> str | None:
 
 
 def _time(at: Any) -> str:
-    """Return a time as SQLite keeps it, in UTC, or as Django has read it, in the form of entries.
-    It leaves a fraction of nought out."""
-    text = str(at).replace(" ", "T")
-    return f"{text}Z" if len(text) == 26 else f"{text}.000000Z"
+    """Return a time as SQLite keeps it in the form of entries. In another spelling it is none: the
+    database, which compares texts, would have it come before or after others."""
+    if not (written := _WRITTEN.fullmatch(at) if isinstance(at, str) else None):
+        return repr(at)
+    return f"{written[1]}T{written[2]}{written[3] or '.000000'}Z"

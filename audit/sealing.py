@@ -150,6 +150,9 @@ def seal_batch(
                 rows, leaves = zip(*vouched, strict=True)
                 _append(head, rows, leaves, signer, now.replace(microsecond=0))
                 return done
+            if head.size != _size():
+                # One that is empty or there twice, which is never as large as it was found to be.
+                raise BrokenTree(f"the head says {head.size!r}, which is no number of events")
             # Another sealer was here since, and what was found may be sealed.
 
 
@@ -192,7 +195,8 @@ def _vouched(row: Row, mac: bytes | None, accepted: Collection[UUID]) -> bytes:
     if (entry := vouched_entry(row.values, mac)) or not accepted:
         return entry
     with suppress(*UNSPELLABLE):
-        if UUID(row.id) in accepted:
+        # SQLite can hold the same id once more, in another spelling.
+        if UUID(row.id) in accepted and str(UUID(row.id)) == row.id:
             return encode_entry(row.values)
     return b""
 

@@ -4,7 +4,7 @@ A tile holds nodes of a level that is a multiple of 8. Every other node is compu
 of a tile, which are the roots of the tiles below.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db import IntegrityError, models
@@ -65,6 +65,15 @@ def sound_tiles() -> Any:
     """Return a query of the tiles whose hashes are bytes. SQLite can hold anything in their place:
     a text that cannot be read, or a number, which Python would take for so many bytes of nought."""
     return Tile.objects.filter(hashes=Cast("hashes", models.BinaryField()))
+
+
+def read_leaves(first: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the tiles of leaves from one index up to another, with nothing for one that is not
+    there."""
+    tiles = sound_tiles().filter(pk__gte=key_of(0, first), pk__lt=key_of(0, end))
+    found = dict(tiles.values_list("pk", "hashes"))
+    for index in range(first, end):
+        yield index, bytes(found.get(key_of(0, index)) or b"")
 
 
 def extend(size: int, leaves: Sequence[bytes]) -> None:

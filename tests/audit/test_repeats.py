@@ -1,5 +1,6 @@
 """An event is sealed once, whoever puts a copy of it in again."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -8,10 +9,11 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from audit.forgetting import forget_events
-from audit.models import AuditEvent
+from audit.models import AuditEvent, Tile
 from audit.sealing import BrokenTree, Sealed, accept, seal
+from audit.tiles import WIDTH
 from audit.verifying import verify
-from tests.audit.logs import events, make_people, see
+from tests.audit.logs import events, make_people, see, verdict, write_log
 from tests.databases import triggers_off
 
 pytestmark = pytest.mark.django_db
@@ -47,6 +49,49 @@ def test_what_was_forgotten_and_is_put_in_again_is_not_sealed_anew() -> None:
     assert events().filter(sealed_seq=None).count() == len(waiting)
 
 
+@pytest.mark.parametrize("size", [5, 300])
+def test_nor_is_it_while_its_leaf_is_taken_out_of_the_tree(size: int) -> None:
+    alice, bob = make_people(2)
+    see(alice, times=1)
+    row = copy_of(events().get())
+    seal(now=LATER)
+    assert forget_events([row["id"]]) == 1
+    write_log([bob], size)
+    seal(now=LATER)
+    tile = Tile.objects.get(pk=0)
+    whole = bytes(tile.hashes)
+    with triggers_off():
+        put_in(row)
+        Tile.objects.filter(pk=0).update(hashes=bytes(32) + whole[32:])
+        with suppress(BrokenTree):
+            assert seal(now=LATER).refused == 1
+        Tile.objects.filter(pk=0).update(hashes=whole)
+    assert verdict() == ("repeated", None)
+    assert seal(now=LATER).refused == 1
+
+
+def test_only_what_was_sealed_since_it_was_made_is_gone_through() -> None:
+    alice, bob = make_people(2)
+    write_log([bob], WIDTH)
+    seal(now=timezone.now() - timedelta(days=3))
+    see(alice, times=1)
+    row = copy_of(events().get(sealed_seq=None))
+    see(bob, times=1)
+    late = copy_of(events().filter(sealed_seq=None).latest("id"))
+    with triggers_off():
+        events().filter(pk=late["id"]).delete()
+        seal(now=LATER)
+        assert forget_events([row["id"]]) == 1
+        write_log([bob], WIDTH)
+        seal(now=LATER)
+        put_in(late)
+        put_in(row)
+        Tile.objects.filter(pk=0).update(hashes=bytes(32 * WIDTH))
+        done = seal(now=LATER)
+    assert (done.events, done.refused) == (1, 1)
+    assert not events().filter(pk=late["id"], sealed_seq=None).exists()
+
+
 def test_what_is_older_than_the_newest_checkpoint_and_was_never_sealed_is() -> None:
     (alice,) = make_people(1)
     see(alice)
@@ -66,13 +111,16 @@ def test_what_somebody_has_spoiled_keeps_nothing_else_from_its_seal() -> None:
     number = events().count()
     spoiled = ["id = 'zz'", "id = 7", "id = CAST(X'ff' AS TEXT)", "id = X'00'"]
     spoiled += ["channel = CAST(X'ff' AS TEXT)", "facts = X'ff'", "at = 'never'", "at = 7"]
+    # Of which the driver can make no time.
+    spoiled += ["at = X'ff'", "at = CAST(X'ff' AS TEXT)", "at = '2026-13-01 00:00:00'"]
     with triggers_off(), connection.cursor() as cursor:
         cursor.execute("PRAGMA ignore_check_constraints = ON")
-        for change, pk in zip(spoiled, events().values_list("pk", flat=True)[:8], strict=True):
+        chosen = events().values_list("pk", flat=True)[: len(spoiled)]
+        for change, pk in zip(spoiled, chosen, strict=True):
             cursor.execute(f"UPDATE audit_auditevent SET {change} WHERE id = %s", [pk.hex])
         cursor.execute("PRAGMA ignore_check_constraints = OFF")
     done = seal(now=timezone.now(), batch=1)
-    assert (done.events, done.refused) == (number - 8, 8)
+    assert (done.events, done.refused) == (number - len(spoiled), len(spoiled))
     for table, column in (("treehead", "size"), ("checkpoint", "note")):
         see(alice)
         with triggers_off(), transaction.atomic(), connection.cursor() as cursor:

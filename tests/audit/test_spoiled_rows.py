@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from audit.actors import Actor
@@ -13,6 +13,7 @@ from audit.forgetting import forget_events
 from audit.gaps import prepare_under_way, read_pending
 from audit.verifying import Kept, verify
 from tests.audit.logs import SIZE, at, erase_logs, events, make_people, seal_all, verdict
+from tests.databases import triggers_off
 
 pytestmark = pytest.mark.django_db
 
@@ -70,6 +71,39 @@ def test_bytes_that_are_no_text_and_times_that_are_none_are_named(
     found = verify([kept], most=100)
     assert [it.position for it in found.faults if it.code != "orphan"] == [61]
     assert found.events >= SIZE - 1
+
+
+OTHER_TIMES = {
+    "postgresql": ["(at::text || ' BC')::timestamptz"],
+    "sqlite": [
+        "replace(at, ' ', 'T')",
+        "replace(replace(at, '-', ''), ' ', 'T')",
+        "replace(at, '.', ',')",
+        "at || '0'",
+        "at || ' '",
+        "CAST(at AS BLOB)",
+    ],
+}
+"""A time that reads the same, and lies elsewhere for the database."""
+
+
+def test_a_time_that_was_moved_by_its_spelling_is_named(kept: Kept) -> None:
+    for moved in OTHER_TIMES[connection.vendor]:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"UPDATE audit_auditevent SET at = {moved} WHERE sealed_seq = 61")
+            assert verdict(kept) == ("changed", 61)
+            transaction.set_rollback(True)
+
+
+def test_a_fraction_of_nought_is_spelled_in_one_way() -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("columns have types there")
+    record("seen", actor=Actor.system("test"), subject=None, now=datetime(2026, 1, 1, tzinfo=UTC))
+    seal_all()
+    assert verdict() is None
+    with triggers_off(), connection.cursor() as cursor:
+        cursor.execute("UPDATE audit_auditevent SET at = at || '.000000'")
+    assert verdict() == ("changed", 0)
 
 
 def test_a_record_of_an_erasure_that_was_spoiled_is_named(kept: Kept) -> None:

@@ -12,11 +12,11 @@ from django.utils import timezone
 from audit import notes, signers
 from audit.forgetting import forget_events
 from audit.models import Checkpoint, Tile
-from audit.sealing import seal
+from audit.sealing import BrokenTree, seal
 from audit.tiles import WIDTH, DamagedTree, key_of
 from audit.verifying import Kept, verify
 from tests.audit.logs import SIZE, at, events, make_people, newest, seal_all, verdict, write_log
-from tests.commands.shell import run
+from tests.commands.shell import run, run_json
 
 pytestmark = pytest.mark.django_db
 
@@ -209,6 +209,27 @@ def test_a_head_that_is_no_number(kept: Kept, value: str) -> None:
     needs_columns_without_types()
     write(f"UPDATE audit_treehead SET size = {value}")
     assert verdict(kept) == ("head", None)
+
+
+@pytest.mark.parametrize("value", ["''", "X''", "NULL"])
+def test_no_sealer_waits_for_ever_for_a_head_that_is_empty(kept: Kept, value: str) -> None:
+    write_log(make_people(1), 1)
+    if value == "NULL":
+        lift_constraints("audit_treehead", "id", "size")
+    else:
+        needs_columns_without_types()
+    write(f"UPDATE audit_treehead SET size = {value}")
+    with pytest.raises(BrokenTree):
+        seal(now=timezone.now())
+    assert verdict(kept) == ("head", None)
+
+
+@pytest.mark.parametrize("value", ["'x'", "X'00'", "1e300"])
+def test_a_position_that_is_no_number_can_be_told(kept: Kept, value: str) -> None:
+    needs_columns_without_types()
+    write(f"UPDATE audit_auditevent SET sealed_seq = {value} WHERE sealed_seq = 61")
+    code, told = run_json("verify_audit_log", "--no-kept", "--most", "9")
+    assert (code, [it["code"] for it in told["faults"]]) == (1, ["missing", "beyond"])
 
 
 @pytest.mark.parametrize("value", ["'x'", "7.5", "1000000000", "-1", "CAST(X'ff' AS TEXT)"])

@@ -174,6 +174,21 @@ def test_an_operator_can_accept_what_waited_when_the_secret_was_lost(settings: A
         assert (code, said) == (2, f"{wrong} is not an event that waits for its seal.")
 
 
+def test_no_other_is_accepted_whose_id_is_the_same_in_another_spelling(settings: Any) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("columns have types there")
+    write_log(make_people(1), 1)
+    settings.SECRET_KEY = "another secret of the service" * 2
+    lost, forged = events().get().pk, forge("user.deleted")
+    with triggers_off(), connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE audit_auditevent SET id = %s WHERE id = %s", [lost.hex.upper(), forged.hex]
+        )
+    assert run("seal_audit_log", "--accept", str(lost))[0] == 0
+    assert events().get(sealed_seq=None).channel == "forged"
+    assert verdict() == ("forged", None)
+
+
 def test_what_is_refused_is_never_forgotten_and_keeps_nobody_from_it() -> None:
     write_log(make_people(2), 4)
     forged = forge("x")
