@@ -2,7 +2,7 @@
 what lies beyond the tree, what waits for its seal, and what the sealer goes by."""
 
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import Any
 
 from django.db import models
@@ -14,7 +14,7 @@ from audit.faults import Fault, Found, Note
 from audit.merkle import Range
 from audit.models import AuditEvent, EventDetail, Tile
 from audit.repeats import Past, find_leaves
-from audit.rows import read_waiting
+from audit.rows import MANY, read_next
 from audit.sealing import read_sizes
 from audit.spoiled import UNREADABLE
 from audit.tiles import BEYOND, HASH, WIDTH, DamagedTree, Tiles, key_of, place_of
@@ -68,17 +68,22 @@ def _check_strays(size: int, most: int, note: Note) -> None:
 def check_waiting(note: Note) -> None:
     """Check who wrote what is not sealed yet, and that it never was."""
     past, old = Past(), dict[bytes, str]()
+    after: Any = None
     try:
-        with closing(read_waiting("ORDER BY id")) as rows:
-            for row, mac in rows:
-                if not (entry := vouched_entry(row.values, mac)):
+        while waiting := read_next(after, MANY):
+            for after, row, mac in waiting:  # noqa: B007 - the next page begins after it
+                if entry := vouched_entry(row.values, mac):
+                    if past.is_older(row.id):
+                        old[leaf_of(entry)] = row.id
+                elif _is_text([*row.values, mac]):
                     text = (
                         f"The event {row.id}, which is not sealed yet, was not written by the "
                         "service, or it was changed since."
                     )
                     note(Fault("forged", text, None, row.id))
-                elif past.is_older(row.id):
-                    old[leaf_of(entry)] = row.id
+                else:
+                    text = f"The event {row.id!a}, which is not sealed yet, cannot be read."
+                    note(Fault("unreadable", text))
     except UNREADABLE as error:
         text = f"An event that is not sealed yet cannot be read: {error}"
         note(Fault("unreadable", text))
@@ -127,3 +132,12 @@ def check_head(note: Note) -> None:
 def _as_text(field: str) -> Cast:
     # A value that somebody has spoiled must not keep the rest from being read.
     return Cast(field, models.TextField())
+
+
+def _is_text(values: Sequence[Any]) -> bool:
+    """Whether all of an event's values are text, as far as they are read as such."""
+    try:
+        "".join(it for it in values if isinstance(it, str)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

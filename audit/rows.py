@@ -241,5 +241,5 @@ def _time(at: Any) -> str:
     """Return a time as SQLite keeps it in the form of entries. In another spelling it is none: the
     database, which compares texts, would have it come before or after others."""
     if not (written := _WRITTEN.fullmatch(at) if isinstance(at, str) else None):
-        return repr(at)
+        return f"'{at}'"
     return f"{written[1]}T{written[2]}{written[3] or '.000000'}Z"

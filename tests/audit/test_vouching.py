@@ -18,6 +18,7 @@ from audit.forgetting import forget_events
 from audit.models import AuditEvent, EventDetail
 from audit.rows import read_waiting
 from audit.sealing import Sealed, seal
+from audit.verifying import verify
 from audit.vouching import vouched_entry
 from erasure.models import DeletionRequest
 from tests.admin.desk import delete_softly, sign_in_superuser
@@ -206,3 +207,6 @@ def test_a_waiting_event_that_cannot_be_read_is_reported() -> None:
     with triggers_off(), connection.cursor() as cursor:
         cursor.execute("UPDATE audit_auditevent SET action = CAST(X'ff' AS TEXT)")
     assert verdict() == ("unreadable", None)
+    forged = forge("user.deleted")
+    found = [(it.code, it.event) for it in verify(most=9).faults]
+    assert found == [("unreadable", None)] * 2 + [("forged", str(forged))]
