@@ -13,6 +13,7 @@ from django.db.models import Q
 
 from audit.entries import FIELDS
 from audit.models import AuditEvent
+from audit.snapshots import snapshot
 from audit.spoiled import UNREADABLE
 from audit.statements import Among
 
@@ -97,7 +98,9 @@ def read_events(events: Any, *, most: int) -> list[AuditEvent]:
         found = list(events[:most])
         if not any(one.is_spoiled for one in found):
             return found
-    return list(islice((one for one in _read_alone(events) if not one.is_spoiled), most))
+    # By their number of one moment: an event that comes meanwhile would have one shown twice.
+    with snapshot():
+        return list(islice((one for one in _read_alone(events) if not one.is_spoiled), most))
 
 
 def read_rest(rows: Any) -> list[Any]:
@@ -105,7 +108,8 @@ def read_rest(rows: Any) -> list[Any]:
     try:
         return list(rows)
     except UNREADABLE:
-        return list(_read_alone(rows))
+        with snapshot():
+            return list(_read_alone(rows))
 
 
 def read_genuine(events: Any, *, most: int) -> list[AuditEvent]:
@@ -113,7 +117,8 @@ def read_genuine(events: Any, *, most: int) -> list[AuditEvent]:
     try:
         return _take_genuine(events.iterator(chunk_size=most), most)
     except UNREADABLE:
-        return _take_genuine(_read_alone(events), most)
+        with snapshot():
+            return _take_genuine(_read_alone(events), most)
 
 
 def _take_genuine(events: Iterator[AuditEvent], most: int) -> list[AuditEvent]:
