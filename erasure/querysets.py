@@ -54,7 +54,8 @@ class LegalHoldQuerySet(models.QuerySet[Any]):
         return self.filter(released_at=None)
 
     def on(self, subject: Reference) -> Self:
-        return self.filter(subject_kind=subject.kind, subject_id=subject.id)
+        """Those that keep a subject, whatever it is called there (``holds.held_among``)."""
+        return self.filter(subject_id=subject.id)
 
 
 class PauseQuerySet(models.QuerySet[Any]):
