@@ -47,7 +47,7 @@ from audit.sealing import seal
 from audit.signers import verifiers
 from audit.snapshots import snapshot
 from audit.spoiled import UNREADABLE
-from audit.tiles import DamagedTree, Tiles
+from audit.tiles import BEYOND, DamagedTree, Tiles
 
 FORM = "sexton-audit-export/1"
 AT_ONCE = 1_000
@@ -98,7 +98,10 @@ def _seal() -> None:
 
 
 def _read_sizes() -> list[int]:
-    return list(Checkpoint.objects.order_by("-size").values_list("size", flat=True)[:COMPARABLE])
+    # SQLite can hold sizes that are no whole numbers, or no numbers.
+    known = Checkpoint.objects.filter(size__lt=BEYOND).order_by("-size")
+    sizes: Iterable[Any] = known.values_list("size", flat=True)[:COMPARABLE]
+    return [it for it in sizes if isinstance(it, int)]
 
 
 def _find_newest(sizes: Iterable[int]) -> tuple[int, str]:
@@ -127,7 +130,7 @@ def _lines(wanted: Wanted, kept: Iterable[int], *, with_details: bool) -> Genera
         yield _head(note, wanted, pending, with_details=with_details)
         tiles, next_one = Tiles(), 0
         is_typed = connections[DEFAULT_DB_ALIAS].vendor == "postgresql"
-        cuts = sorted({*kept, *(it for it in sizes if isinstance(it, int))})
+        cuts = sorted({*kept, *sizes})
         with closing(_rows(wanted, size)) as rows:
             for batch in _batches(_one_each(rows, tiles)):
                 details = _details(batch) if with_details else {}
@@ -206,6 +209,10 @@ def _details(batch: Sequence[Row]) -> Mapping[int, Sequence[Detail]]:
     try:
         return read_details(batch)
     except UNREADABLE:
+        if connections[DEFAULT_DB_ALIAS].vendor == "postgresql":
+            # Where columns have types every value can be read: the database itself has failed, and
+            # says so of each further statement.
+            raise
         found = dict[int, Sequence[Detail]]()
         for row in batch:
             with suppress(*UNREADABLE):

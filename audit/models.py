@@ -106,6 +106,8 @@ class AuditEvent(models.Model):
         """Whether a value of it is of a kind that no service can have written."""
         try:
             encode_entry(self._values())
+            # Half of a character can be spelled in JSON, but no page can hold it.
+            json.dumps(self.facts, ensure_ascii=False).encode()
         except (AttributeError, ArithmeticError, *UNSPELLABLE):
             return True
         return not (isinstance(self.facts, dict) and isinstance(self.sealed_seq, int | None))

@@ -13,11 +13,12 @@ from django.db.models import Q
 
 from audit.entries import FIELDS
 from audit.models import AuditEvent
+from audit.snapshots import snapshot
 from audit.spoiled import UNREADABLE
 from audit.statements import Among
 
-PATIENCE = 1_000
-"""So many rows are read one by one where one of them cannot be read."""
+PATIENCE, AT_ONCE = 1_000, 64
+"""So many rows are gone through where one of them cannot be read, some at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,9 @@ def read_events(events: Any, *, most: int) -> list[AuditEvent]:
         found = list(events[:most])
         if not any(one.is_spoiled for one in found):
             return found
-    return list(islice((one for one in _read_alone(events) if not one.is_spoiled), most))
+    # By their number of one moment: an event that comes meanwhile would have one shown twice.
+    with snapshot():
+        return list(islice((one for one in _read_alone(events) if not one.is_spoiled), most))
 
 
 def read_rest(rows: Any) -> list[Any]:
@@ -105,7 +108,8 @@ def read_rest(rows: Any) -> list[Any]:
     try:
         return list(rows)
     except UNREADABLE:
-        return list(_read_alone(rows))
+        with snapshot():
+            return list(_read_alone(rows))
 
 
 def read_genuine(events: Any, *, most: int) -> list[AuditEvent]:
@@ -113,7 +117,8 @@ def read_genuine(events: Any, *, most: int) -> list[AuditEvent]:
     try:
         return _take_genuine(events.iterator(chunk_size=most), most)
     except UNREADABLE:
-        return _take_genuine(_read_alone(events), most)
+        with snapshot():
+            return _take_genuine(_read_alone(events), most)
 
 
 def _take_genuine(events: Iterator[AuditEvent], most: int) -> list[AuditEvent]:
@@ -123,9 +128,20 @@ def _take_genuine(events: Iterator[AuditEvent], most: int) -> list[AuditEvent]:
 
 def _read_alone(rows: Any) -> Iterator[Any]:
     # By their number: of an id, too, it may be that it cannot be read.
-    for number in range(min(rows.count(), PATIENCE)):
-        with suppress(*UNREADABLE):
-            yield from list(rows[number : number + 1])
+    end = min(rows.count(), PATIENCE)
+    for start in range(0, end, AT_ONCE):
+        yield from _read_between(rows, start, min(start + AT_ONCE, end))
+
+
+def _read_between(rows: Any, start: int, end: int) -> Iterator[Any]:
+    """Yield those that can be read. By halves, for each statement may be a slow one."""
+    try:
+        yield from list(rows[start:end])
+    except UNREADABLE:
+        if end - start > 1:
+            middle = (start + end) // 2
+            yield from _read_between(rows, start, middle)
+            yield from _read_between(rows, middle, end)
 
 
 def about(person_or_organization: UUID) -> Q:

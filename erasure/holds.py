@@ -17,7 +17,7 @@ from erasure.engines import wake_purge
 from erasure.exceptions import SubjectNotFound, UnderLegalHold
 from erasure.models import LegalHold
 from erasure.rights import require_staff
-from erasure.subjects import get_kind, lock_subject
+from erasure.subjects import get_kind, kind_names, lock_subject
 
 PLACE, RELEASE = "erasure.add_legalhold", "erasure.change_legalhold"
 
@@ -97,7 +97,8 @@ def release_hold(*, actor: Actor, hold_id: UUID, now: datetime) -> bool:
         # The subject's row comes before its holds in the order of locks.
         known = LegalHold.objects.only("subject_kind", "subject_id").get(pk=hold_id)
         subject = Reference(known.subject_kind, known.subject_id)
-        lock_subject(subject)
+        if subject.kind in kind_names():
+            lock_subject(subject)
         hold = LegalHold.objects.select_for_update().get(pk=hold_id)
         if hold.released_at is not None:
             return False

@@ -18,6 +18,10 @@ NAME = "erased"
 SETTLED = timedelta(minutes=10)
 """An erasure reads the clock before it commits. After so long its commit is visible for certain."""
 
+AHEAD = timedelta(days=1)
+"""So far ahead of a clock a sum may be: of another sweep, when this one takes long, or of a machine
+whose clock is fast."""
+
 MOST = 1 << 53
 """More than anybody erases, and the largest number up to which a float holds all."""
 
@@ -101,7 +105,7 @@ def roll_up(now: datetime) -> int:
 
 
 def _parse(facts: dict[str, Any], now: datetime) -> Sum:
-    until = parse_past(facts.get("until"), now)
+    until = parse_past(facts.get("until"), now + AHEAD)
     subjects, rows = facts.get("subjects"), facts.get("rows")
     if until is None or not (_is_number(subjects) and _is_number(rows)):
         return Sum()

@@ -147,6 +147,16 @@ def test_a_checkpoint_that_the_service_did_not_sign_is_passed_over(
     assert run("audit_log", "--export", str(file.with_name("none")))[0] == 1
 
 
+@pytest.mark.parametrize(
+    "size", ["300.5", "1180591620717411303424", "'x'", "X'ff'", "CAST(X'ff' AS TEXT)"]
+)
+def test_so_is_a_checkpoint_whose_size_is_none(kept: Kept, file: Path, size: str) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("columns have types there")
+    write(f"INSERT INTO audit_checkpoint (size, at, note) VALUES ({size}, '2026-11-27', 'x')")
+    assert check(save(file, with_details=True), kept.note).events == SIZE
+
+
 def test_an_event_that_no_verifier_can_read_is_named(kept: Kept, file: Path) -> None:
     cast = "::jsonb" if connection.vendor == "postgresql" else ""
     write(f"""UPDATE audit_auditevent SET commitments = '"x"'{cast} WHERE sealed_seq = 61""")

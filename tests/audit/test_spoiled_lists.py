@@ -83,6 +83,18 @@ def test_facts_of_another_kind_end_no_list(client: Client, acme: Organization) -
         assert (len(out.splitlines()), numbers(out)) == (3, [5, 6])
 
 
+@pytest.mark.parametrize("facts", ['{"n": "\\ud800"}', '{"\\ud800": 1}'])
+def test_nor_does_half_of_a_character(client: Client, acme: Organization, facts: str) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("documents hold none there")
+    sign_in_superuser(client)
+    write(f"UPDATE audit_auditevent SET facts = '{facts}' WHERE sealed_seq = 3")
+    assert numbers(text_of(client.get(LIST))) == [0, 1, 2, 4, 5, 6]
+    response = ask("GET", "/v1/audit-events?action=acme.", give_key(acme))
+    assert numbers(response.content.decode()) == [0, 1, 2, 4, 5, 6]
+    assert numbers(run("audit_log", "--action", "acme.")[1]) == [0, 1, 2, 4, 5, 6]
+
+
 def test_an_events_own_page_shows_what_can_be_read(client: Client, acme: Organization) -> None:
     sign_in_superuser(client)
     pk = at(3).pk

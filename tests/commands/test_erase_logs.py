@@ -1,6 +1,7 @@
 """``manage.py erase_logs``: what the log holds about somebody goes, and nothing else."""
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
@@ -10,8 +11,10 @@ from audit.models import AuditEvent, EventDetail
 from erasure.holds import place_hold
 from erasure.models import LegalHold
 from erasure.references import spell
+from tests.audit.spoiling import write
 from tests.bystanders import charlie_untouched
 from tests.commands.shell import run, run_json
+from tests.databases import triggers_off
 from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,6 +80,17 @@ def test_an_id_of_another_kind_is_refused_of_whom_is_gone_too() -> None:
     User.objects.filter(pk=user.pk).delete()
     assert run(*other) == (2, f"'{user.pk}' is the id of a user.")
     assert EventDetail.objects.filter(person_id=user.pk).exists()
+
+
+@pytest.mark.parametrize("kind", ["CAST(X'ff' AS TEXT)", "X'ff'", "7", "'nonsense'"])
+def test_a_kind_that_is_none_is_no_other(kind: str) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("columns have types there")
+    user, name = logged()
+    User.objects.filter(pk=user.pk).delete()
+    with triggers_off():
+        write(f"UPDATE audit_auditevent SET subject_kind = {kind}")
+    assert run_json("erase_logs", name, "--execute")[1]["values"] == 1
 
 
 def test_what_is_no_id_is_wrong_usage() -> None:

@@ -101,6 +101,18 @@ def test_the_total_counts_subjects_and_rows_and_never_runs_backwards() -> None:
     assert read()["erasure_rows_total"] == 12
 
 
+def test_the_sum_of_a_sweep_that_began_later_is_kept_by_one_that_takes_long() -> None:
+    finished(ago=400 * DAY)
+    now = timezone.now()
+    assert roll_up(now + HOUR) == 1
+    DeletionRequest.objects.all().delete()
+    assert roll_up(now) == 0
+    assert read()["erasure_rows_total"] == 3
+    finished(ago=-HOUR)
+    assert roll_up(now + 2 * HOUR) == 1
+    assert read()["erasure_rows_total"] == 6
+
+
 def test_a_request_with_no_rows_counts_as_a_subject() -> None:
     finished(ago=HOUR, counts={})
     told = read()

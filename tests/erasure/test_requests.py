@@ -4,7 +4,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from erasure import requests
 from erasure.alone import Budget, erase_claimed
@@ -179,6 +179,14 @@ def test_the_due_come_in_order_and_by_the_place_after_which_to_go_on() -> None:
     rest = DeletionRequest.objects.due(NOW).after(due[1].due_at, due[1].pk)
     assert list(rest) == due[2:]
     assert {it.subject_id for it in due} == {user.pk for user in people}
+
+
+def test_the_due_are_found_in_their_order_and_never_sorted() -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("a planner that takes the table for empty asks no index there")
+    plan = DeletionRequest.objects.due(NOW).after(NOW - DAY, uuid4())[:10].explain()
+    assert "USING INDEX deletion_open_by_due" in plan
+    assert "TEMP B-TREE" not in plan
 
 
 def test_a_status_link_finds_its_deletion_and_ends_the_one_before_it() -> None:

@@ -9,11 +9,13 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.services import soft_delete_own_account
 from audit.actors import Actor
+from audit.events import Reference
 from audit.models import EventDetail
 from erasure import requests
 from erasure.alone import Budget, erase_claimed
 from erasure.exceptions import UnderLegalHold
-from erasure.models import DeletionRequest
+from erasure.holds import release_hold
+from erasure.models import DeletionRequest, LegalHold
 from erasure.purging import purge_due
 from tests.bystanders import charlie_untouched
 from tests.contracts.transcript import place_hold
@@ -61,6 +63,16 @@ def test_a_request_that_calls_a_user_an_organization_takes_nothing_of_theirs(is_
     request.refresh_from_db()
     assert request.state == ("scheduled" if is_held else "failed")
     assert ("StillAlive" in request.last_error) is not is_held
+
+
+@pytest.mark.parametrize("kind", ["organization", "nonsense"])
+def test_a_hold_that_calls_a_user_something_else_is_seen_and_can_be_released(kind: str) -> None:
+    bob, now = due_person(), timezone.now()
+    hold = LegalHold.objects.create(subject_kind=kind, subject_id=bob.pk, placed_at=now)
+    assert purge_due(actor=SYSTEM, clock=clock).erased == 0
+    assert LegalHold.objects.on(Reference("user", bob.pk)).get() == hold
+    assert release_hold(actor=SYSTEM, hold_id=hold.pk, now=now)
+    assert (purge_due(actor=SYSTEM, clock=clock).erased, gone(bob)) == (1, True)
 
 
 def test_a_request_of_a_kind_that_nobody_registered_keeps_nobody_waiting() -> None:

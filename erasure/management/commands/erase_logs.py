@@ -38,8 +38,8 @@ class Command(ErasureCommand):
         if living and living != found:
             misuse(f"{subject!r} is the id of a {living.kind}.")
         # Of whom is gone the log knows the kind. The event of an erasure accounts for no other's.
-        about = AuditEvent.objects.filter(subject_id=found.id).order_by()
-        known = set(about.values_list("subject_kind", flat=True).distinct())
+        about = AuditEvent.objects.filter(subject_id=found.id, subject_kind__in=kind_names())
+        known = set(about.order_by().values_list("subject_kind", flat=True).distinct())
         if known and found.kind not in known:
             misuse(f"{subject!r} is the id of a {min(known)}.")
         refusal = UnderLegalHold(found.kind, found.id) if is_held(found) else None
