@@ -29,7 +29,7 @@ from audit.repeats import Past
 from audit.rows import Row, read_next
 from audit.spoiled import UNREADABLE
 from audit.statements import as_array
-from audit.tiles import DamagedTree, Tiles, extend
+from audit.tiles import BEYOND, DamagedTree, Tiles, extend
 from audit.vouching import vouched_entry
 
 BATCH = 5_000
@@ -234,10 +234,11 @@ def _give_positions(first: int, rows: Sequence[Row]) -> None:
 
 def _read_sizes() -> tuple[int, int]:
     with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        # On SQLite a size may be no number, and cannot always be read.
         cursor.execute(
-            "SELECT coalesce((SELECT size FROM audit_treehead WHERE id = %s), 0), "
-            "coalesce((SELECT max(size) FROM audit_checkpoint), 0)",
-            [TreeHead.THE_ONE],
+            "SELECT coalesce((SELECT size FROM audit_treehead WHERE id = %s AND size < %s), 0), "
+            "coalesce((SELECT max(size) FROM audit_checkpoint WHERE size < %s), 0)",
+            [TreeHead.THE_ONE, BEYOND, BEYOND],
         )
         head, newest = cursor.fetchone()
     return head, newest
