@@ -8,6 +8,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from audit import rows, sealing
 from audit.forgetting import forget_events
 from audit.models import AuditEvent, Tile
 from audit.sealing import BrokenTree, Sealed, accept, seal
@@ -90,6 +91,23 @@ def test_only_what_was_sealed_since_it_was_made_is_gone_through() -> None:
         done = seal(now=LATER)
     assert (done.events, done.refused) == (1, 1)
     assert not events().filter(pk=late["id"], sealed_seq=None).exists()
+
+
+def test_what_another_sealer_took_in_between_is_no_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    (alice,) = make_people(1)
+    see(alice)
+    seal(now=LATER)
+    see(alice)
+    find = rows.read_next
+
+    def be_late(*place: Any) -> Any:
+        found = find(*place)
+        monkeypatch.setattr(sealing, "read_next", find)
+        assert seal(now=LATER).events == len(found)
+        return found
+
+    monkeypatch.setattr(sealing, "read_next", be_late)
+    assert seal(now=LATER) == Sealed(size=events().count())
 
 
 def test_what_is_older_than_the_newest_checkpoint_and_was_never_sealed_is() -> None:
