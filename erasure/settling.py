@@ -56,19 +56,19 @@ def _may_go_on(cursor: Any) -> bool:
 
 
 def read_cursors(requests: Any, *names: str) -> Iterator[tuple[Any, ...]]:
-    """Yield the cursors of requests that have one, each with the request's id and with fields that
-    can be read. In the place of a cursor that cannot be stands None."""
+    """Yield the cursors of requests that have one, each with the request's id and further fields.
+    Of a request that cannot be read there is the id alone, and None for all else."""
     rows = requests.exclude(cursor={})
     try:
         yield from list(rows.values_list("cursor", "pk", *names))
         return
     except UNREADABLE:
         pass
-    for pk, *rest in list(rows.values_list("pk", *names)):
+    for (pk,) in list(rows.values_list("pk")):
         try:
             yield from list(rows.filter(pk=pk).values_list("cursor", "pk", *names))
         except UNREADABLE:
-            yield None, pk, *rest
+            yield None, pk, *(None for _ in names)
 
 
 def is_begun(cursor: Any) -> bool:

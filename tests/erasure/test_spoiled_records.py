@@ -95,6 +95,19 @@ def test_nor_does_one_without_an_id(column: str, value: Any) -> None:
     assert set(prepare_under_way()()) == {str(bob)}
 
 
+@pytest.mark.parametrize("value", ["CAST(X'ff' AS TEXT)", "X'ff'", "7"])
+def test_nor_does_one_of_which_nobody_can_tell_whom_it_is_about(value: str) -> None:
+    only_sqlite()
+    alice, bob = make_people(2)
+    spoiled, _ = begin(alice), begin(bob)
+    with triggers_off(), connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE erasure_deletionrequest SET subject_kind = {value} WHERE id = %s",
+            [spoiled.pk.hex],
+        )
+    assert str(bob) in set(prepare_under_way()())
+
+
 @pytest.mark.parametrize("cursor", [HUGE, "[1]", "7", "null"])
 def test_an_intent_whose_deletion_cannot_be_read_is_not_called_void(
     tmp_path: Path, cursor: str
