@@ -7,7 +7,7 @@ log has one of its own.
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -93,6 +93,14 @@ def read_kept() -> Iterable[tuple[str, str]]:
         for name in _telling(names):
             with ledger.storage.open(f"{FOLDER}/{name}") as file:
                 yield f"{FOLDER}/{name}", file.read().decode()
+
+
+def set_aside(*, now: datetime) -> None:
+    """Put the checkpoints beside the ledger away, under another name, for a database that starts
+    over: what they tell of is a log that is gone."""
+    ledger = open_ledger()
+    if isinstance(ledger, FileLedger) and (folder := _folder(ledger)).is_dir():
+        folder.rename(folder.with_name(f"{FOLDER}-until-{now:%Y%m%dT%H%M%S%f}"))
 
 
 def _telling(names: Iterable[str]) -> Iterable[str]:

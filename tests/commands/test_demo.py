@@ -158,6 +158,19 @@ def test_reset_starts_over_with_other_secrets(empty: str) -> None:
     assert world(empty) == second
 
 
+def test_a_log_that_starts_over_is_not_held_against_the_one_before(
+    empty: str, tmp_path: Path
+) -> None:
+    place = {"DATABASE_URL": empty, "ERASURE_LEDGER": str(tmp_path / "ledger" / "erasures.jsonl")}
+    for args in ((), ("--reset",)):
+        assert demo(empty, *args, **place).returncode == 0
+        assert manage("seal_audit_log", **place).returncode == 0
+        done = manage("verify_audit_log", **place)
+        assert (done.returncode, done.stderr) == (0, "")
+    kept = [path.parent.name.partition("-")[0] for path in tmp_path.glob("ledger/*/*.txt")]
+    assert kept == ["checkpoints"] * 2, "the old ones stay"
+
+
 def test_demo_credentials_open_the_demo_and_no_production(made: Demo) -> None:
     alice = made.world["users"]["alice"]
     tried = (TRY_CREDENTIALS, alice["password"], alice["api_key"])
